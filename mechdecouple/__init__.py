@@ -1,0 +1,56 @@
+"""mechdecouple compares two equally accurate models on their internal structure, and on what they represent against what they say.
+
+The public names are loaded on first use: importing the package imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "compare": "mechdecouple.compare",
+    "Comparison": "mechdecouple.compare",
+    "CompareConfig": "mechdecouple.compare",
+    "load": "mechdecouple.refs",
+    "load_task": "mechdecouple.refs",
+    "Task": "mechdecouple.tasks",
+    "extract": "mechdecouple.extract",
+    "Activations": "mechdecouple.activations",
+    "plot": "mechdecouple.report",
+    "write_report": "mechdecouple.report",
+    "Estimate": "mechdecouple.results",
+    "Measurement": "mechdecouple.results",
+    "MechDecoupleError": "mechdecouple.errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from mechdecouple.activations import Activations as Activations
+    from mechdecouple.compare import CompareConfig as CompareConfig
+    from mechdecouple.compare import Comparison as Comparison
+    from mechdecouple.compare import compare as compare
+    from mechdecouple.errors import MechDecoupleError as MechDecoupleError
+    from mechdecouple.extract import extract as extract
+    from mechdecouple.refs import load as load
+    from mechdecouple.refs import load_task as load_task
+    from mechdecouple.report import plot as plot
+    from mechdecouple.report import write_report as write_report
+    from mechdecouple.results import Estimate as Estimate
+    from mechdecouple.results import Measurement as Measurement
+    from mechdecouple.tasks import Task as Task
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mechdecouple' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value  # also replaces a subpackage of the same name (compare, extract) by its function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,26 @@
+"""Models of every kind behind one face: named hook points that can be read and edited.
+
+Importing this package does not import transformer_lens; loading or wrapping a model does, where it is needed.
+"""
+
+from mechdecouple.models.base import Batch, Edit, Forward, HookedModel
+from mechdecouple.models.build import build
+from mechdecouple.models.encode import Encoded, batches, collate, encode, encode_texts
+from mechdecouple.models.load import load_pretrained, save_hooked
+from mechdecouple.models.wrap import wrap
+
+__all__ = [
+    "Batch",
+    "Edit",
+    "Encoded",
+    "Forward",
+    "HookedModel",
+    "batches",
+    "build",
+    "collate",
+    "encode",
+    "encode_texts",
+    "load_pretrained",
+    "save_hooked",
+    "wrap",
+]

@@ -1,0 +1,123 @@
+"""TransformerLens HookedTransformer models."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mechdecouple.errors import ModelError
+from mechdecouple.models.base import Batch, HookedModel, Processing, Recorder
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+
+class HookedTransformerModel(HookedModel):
+    """A HookedTransformer, causal or not; hook points are its own that run in a plain forward pass."""
+
+    input_kind = "tokens"
+
+    def __init__(self, model: HookedTransformer, *, name: str, ref: str = "", processing: Processing = "none") -> None:
+        self._module = model.eval()
+        self.name, self.ref = name, ref
+        self.architecture = model.cfg.original_architecture or "HookedTransformer"
+        self.processing = processing
+        self.tokenizer = model.tokenizer
+        self.max_length = model.cfg.n_ctx
+        self.vocab_size = model.cfg.d_vocab
+        self.head = "lm"
+        self._causal = model.cfg.attention_dir == "causal"
+        self._widths = self._trace()
+        self.hook_points = tuple(self._widths)
+        post = [f"blocks.{i}.hook_resid_post" for i in range(model.cfg.n_layers)]
+        self.layer_points = tuple(p for p in ("hook_embed", *post) if p in self._widths)
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    def width(self, hook_point: str) -> int:
+        self.check_hook_points([hook_point])
+        return self._widths[hook_point]
+
+    def _run(self, batch: Batch, recorder: Recorder, logits: bool) -> Tensor | None:
+        hooks = [(name, _hook(name, recorder)) for name in recorder.names]
+        return self._call(batch, hooks, logits)
+
+    def _call(self, batch: Batch, hooks: list[tuple[str, Any]], logits: bool) -> Tensor | None:
+        model, tokens, mask = self._module, batch.tokens, batch.mask
+        assert tokens is not None and mask is not None
+        if batch.padded and not self._causal:
+            masked = ~mask[:, None, None, :]
+            cover = [(f"blocks.{i}.attn.hook_attn_scores", _cover(masked)) for i in range(model.cfg.n_layers)]
+            hooks = cover + hooks
+        # TransformerLens guesses a mask from the tokens when its tokenizer pads on the left, so it is given then too.
+        explicit = batch.padded or getattr(model.tokenizer, "padding_side", "right") == "left"
+        with model.hooks(fwd_hooks=hooks) if hooks else contextlib.nullcontext():
+            return model(
+                tokens,
+                return_type="logits" if logits else None,
+                attention_mask=mask.to(tokens.dtype) if explicit else None,
+            )
+
+    def _trace(self) -> dict[str, int]:
+        """Width of every hook point that fires, in forward order, from a pass over one token."""
+        widths: dict[str, int] = {}
+
+        def look(tensor: Tensor, hook: Any) -> None:
+            if isinstance(tensor, Tensor):
+                widths.setdefault(hook.name, tensor.shape[-1])
+
+        tokens = torch.zeros((1, 1), dtype=torch.long, device=self.device)
+        usable = [n for n in self._module.hook_dict if _usable(self._module, n)]
+        with torch.no_grad():
+            self._call(Batch(tokens=tokens), [(n, look) for n in usable], logits=True)
+        return {n: w for n, w in widths.items() if not n.startswith("unembed.")}
+
+
+def _usable(model: HookedTransformer, name: str) -> bool:
+    try:
+        model.check_hooks_to_add(model.hook_dict[name], name, None)
+    except AssertionError:
+        return False
+    return True
+
+
+def _hook(name: str, recorder: Recorder) -> Any:
+    return lambda tensor, hook: recorder(name, tensor)
+
+
+def _cover(masked: Tensor) -> Any:
+    return lambda scores, hook: scores.masked_fill(masked, -torch.inf)
+
+
+def fold(model: HookedTransformer) -> HookedTransformer:
+    """A copy with each normalisation's gain and bias folded into the weights that read it; the function is unchanged.
+
+    Raises:
+        ModelError: the normalisation cannot be folded.
+    """
+    import copy
+
+    if model.cfg.normalization_type not in ("LN", "RMS"):
+        raise ModelError(f"normalisation {model.cfg.normalization_type!r} cannot be folded; expected LN or RMS")
+    folded = copy.deepcopy(model)
+    folded.process_weights_(fold_ln=True, center_writing_weights=False, center_unembed=False)
+    return folded
+
+
+def wrap_hooked(
+    model: HookedTransformer, *, name: str, tokenizer: Any = None, processing: Processing = "none", ref: str = ""
+) -> HookedTransformerModel:
+    """Wrap with the asked weight processing; models without normalisation are the same under both."""
+    folded = model.cfg.normalization_type in ("LNPre", "RMSPre")
+    if folded and processing == "none":
+        processing = "fold_ln"
+    elif processing == "fold_ln" and model.cfg.normalization_type in ("LN", "RMS"):
+        model = fold(model)
+    if tokenizer is not None:
+        model.tokenizer = tokenizer
+    return HookedTransformerModel(model, name=name, ref=ref, processing=processing)

@@ -1,0 +1,62 @@
+"""wrap(): a model object of any kind as a HookedModel."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from torch import nn
+
+from mechdecouple.errors import ModelError
+from mechdecouple.models.base import HookedModel, Processing
+from mechdecouple.models.module import PlainModule
+
+PROCESSINGS = ("none", "fold_ln")
+
+
+def wrap(
+    obj: Any, name: str | None = None, tokenizer: Any = None, processing: Processing = "none", ref: str = ""
+) -> HookedModel:
+    """A HookedModel around a HookedTransformer, a TransformerBridge, a Hugging Face model, or any torch.nn.Module.
+
+    Args:
+        obj: the model; a HookedModel is returned as it is.
+        name: short name for tables (default: the class name).
+        tokenizer: for models that carry none.
+        processing: ``"none"``, or ``"fold_ln"`` to fold the gains of each normalisation into the weights that read it.
+
+    Raises:
+        ModelError: not a model, unknown processing, or processing that this kind of model does not allow.
+    """
+    if processing not in PROCESSINGS:
+        raise ModelError(f"unknown processing {processing!r}; expected one of {', '.join(PROCESSINGS)}")
+    if isinstance(obj, HookedModel):
+        return obj
+    if not isinstance(obj, nn.Module):
+        raise ModelError(
+            f"cannot wrap {type(obj).__name__}; expected a HookedTransformer, a Hugging Face model or an nn.Module"
+        )
+    name = name or type(obj).__name__
+    if _is(obj, "transformer_lens", "HookedTransformer"):
+        from mechdecouple.models.hooked_transformer import wrap_hooked
+
+        return wrap_hooked(obj, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
+    if _is(obj, "transformer_lens.model_bridge", "TransformerBridge"):
+        from mechdecouple.models.bridge import wrap_bridge
+
+        return wrap_bridge(obj, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
+    if _is(obj, "transformers", "PreTrainedModel"):
+        from mechdecouple.models.huggingface import HuggingFaceModel
+
+        return HuggingFaceModel(obj, tokenizer=tokenizer, name=name, processing=processing, ref=ref)
+    if processing != "none":
+        raise ModelError(
+            f"processing {processing!r} is for transformers; {type(obj).__name__} is a plain module: use 'none'"
+        )
+    return PlainModule(obj, name=name, ref=ref)
+
+
+def _is(obj: Any, module: str, cls: str) -> bool:
+    """isinstance without importing: an object of that class exists only if its module was imported."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(obj, getattr(loaded, cls))

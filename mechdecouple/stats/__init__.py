@@ -1,0 +1,29 @@
+"""Resampling, permutation, equivalence, multiplicity: how a number gets its uncertainty. numpy and scipy only."""
+
+from mechdecouple.stats.auroc import weighted_auroc
+from mechdecouple.stats.equivalence import TostResult, paired_tost, supported_margin, tango_interval
+from mechdecouple.stats.multiplicity import holm
+from mechdecouple.stats.proportions import exact_mcnemar, wilson
+from mechdecouple.stats.replicates import Replicates
+from mechdecouple.stats.resampling import (
+    group_bootstrap_weights,
+    jackknife,
+    jackknife_blocks,
+    permutation_p,
+)
+
+__all__ = [
+    "Replicates",
+    "TostResult",
+    "exact_mcnemar",
+    "group_bootstrap_weights",
+    "holm",
+    "jackknife",
+    "jackknife_blocks",
+    "paired_tost",
+    "permutation_p",
+    "supported_margin",
+    "tango_interval",
+    "weighted_auroc",
+    "wilson",
+]

@@ -1,0 +1,99 @@
+"""Resampling plans: delete-a-block jackknife, group bootstrap, and the add-one p-value of permutation draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from mechdecouple.errors import InputError
+from mechdecouple.stats.replicates import Replicates, _plain
+
+
+def jackknife_blocks(groups: Shaped[np.ndarray, " n"], n_blocks: int = 20, seed: int = 0) -> Int[np.ndarray, " n"]:
+    """The block of each row: whole groups stay together, blocks hold nearly equal numbers of rows.
+
+    Groups are dealt in random order, the largest first, each to the emptiest block. With fewer groups than
+    ``n_blocks`` each group is a block of its own.
+
+    Raises:
+        InputError: no rows, or fewer than two blocks asked for.
+    """
+    if n_blocks < 2:
+        raise InputError(f"n_blocks is {n_blocks}: the jackknife needs at least 2")
+    if len(groups) == 0:
+        raise InputError("there are no rows to put into jackknife blocks: the table is empty")
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    n_blocks = min(n_blocks, len(sizes))
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    block_of_group = np.empty(len(sizes), dtype=np.int64)
+    if sizes[order[0]] == sizes[order[-1]]:
+        block_of_group[order] = np.arange(len(sizes)) % n_blocks
+    else:
+        filled = np.zeros(n_blocks, dtype=np.int64)
+        for g in order:
+            emptiest = int(np.argmin(filled))
+            block_of_group[g] = emptiest
+            filled[emptiest] += sizes[g]
+    return block_of_group[group]
+
+
+def jackknife(
+    statistic: Callable[[np.ndarray], float | np.ndarray],
+    blocks: Int[np.ndarray, " n"],
+    n_groups: int | None = None,
+) -> Replicates:
+    """Delete-a-block jackknife of any statistic of rows, pairwise ones included.
+
+    Args:
+        statistic: takes the kept row indices (sorted), returns a number or an array of numbers.
+        blocks: block of each row, from ``jackknife_blocks``.
+        n_groups: independent groups among the rows; each row on its own if not given.
+
+    >>> x = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> r = jackknife(lambda rows: x[rows].mean(), np.arange(4))
+    >>> round(r.standard_error(), 4), round(x.std(ddof=1) / 2, 4)
+    (0.6455, 0.6455)
+    """
+    rows = np.arange(len(blocks))
+    value = np.asarray(statistic(rows), float)
+    left_out = [np.asarray(statistic(rows[blocks != b]), float) for b in np.unique(blocks)]
+    return Replicates(value, np.stack(left_out), "jackknife", len(blocks) if n_groups is None else int(n_groups))
+
+
+def group_bootstrap_weights(
+    groups: Shaped[np.ndarray, " n"], n_resamples: int = 1000, seed: int = 0
+) -> Float[np.ndarray, "b n"]:
+    """Row weights of each bootstrap resample: how often the row's group was drawn. For smooth statistics only.
+
+    Never for pairwise statistics (CKA, neighbours): a group drawn twice is its own twin and puts back the diagonal
+    that debiasing took out.
+    """
+    if len(groups) == 0:
+        raise InputError("there are no rows to resample: the table is empty")
+    if n_resamples < 1:
+        raise InputError(f"n_resamples is {n_resamples}: expected at least 1")
+    _, group = np.unique(groups, return_inverse=True)
+    n_groups = int(group.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+    return drawn.astype(float)[:, group]
+
+
+def permutation_p(
+    observed: float | Float[np.ndarray, "*s"],
+    null_draws: Float[np.ndarray, "r ..."],
+    tail: Literal["upper", "lower", "two-sided"] = "upper",
+) -> float | Float[np.ndarray, "*s"]:
+    """Add-one permutation p-value: (1 + draws at least as extreme) / (1 + draws); NaN where the observed value is.
+
+    Draws equal to the observed value but for rounding count as equal.
+    """
+    observed, draws = np.asarray(observed, float), np.asarray(null_draws, float)
+    slack = 1e-12 * np.maximum(1e-300, np.abs(observed))
+    upper = (1 + (draws >= observed - slack).sum(axis=0)) / (1 + len(draws))
+    lower = (1 + (draws <= observed + slack).sum(axis=0)) / (1 + len(draws))
+    p = {"upper": upper, "lower": lower, "two-sided": np.minimum(1.0, 2 * np.minimum(upper, lower))}[tail]
+    return _plain(np.where(np.isnan(observed), np.nan, p))

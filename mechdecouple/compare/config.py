@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,63 +16,46 @@ Family = Literal["structure", "similarity", "robustness", "sae", "beliefs"]
 FAMILIES: tuple[Family, ...] = ("structure", "similarity", "robustness", "sae", "beliefs")
 
 
-class CompareConfig(BaseModel):
-    """Options of :func:`mechdecouple.compare`; unknown names are refused.
+def _option(default: Any, description: str, **limits: Any) -> Any:
+    return Field(default, description=description, **limits)
 
-    Attributes:
-        performance: what 'equally accurate' is measured in; read off the task's columns when absent.
-        honest: level of the task's ``condition`` column in which the model is asked for the truth.
-        affirm: the choice that asserts a statement; read off the task's ``truth`` and ``answer`` when absent.
-        inputs: array file with the inputs of models that take tensors.
-        columns: the task's column names, canonical name to name in the file.
-        template: text with ``{prompt}`` put around each prompt (few-shot examples, instructions).
-        system: system text, for ``chat``.
-        chat: apply the tokenizer's chat template.
-        length_normalise: score a choice by its log-likelihood per token.
-        position: ``last``, ``mean``, ``all``, or a ``position_*`` column of the task.
-        hook_points, hook_points_b: where to look; for model B its own names where they differ from A's.
-        families: which measurements to make.
-        margin: largest difference of performance that still counts as equal.
-        alpha: level of the tests.
-        fold_ln: fold LayerNorm weights into the next layer, in both models.
-        seeds_a, seeds_b: further runs of each model's recipe, to set a difference against the spread of seeds.
-        sae_hook_point, sae_width, sae_k: where the sparse autoencoders are trained, their latents, active latents an item.
-        blocks: blocks of the delete-a-group jackknife; bootstrap, permutations: resamples of the group bootstrap and of the nulls.
-        probe_items: items on which interventions are run (noise, ablation).
-        batch_tokens: padded tokens in one forward pass.
-    """
+
+class CompareConfig(BaseModel):
+    """Options of :func:`mechdecouple.compare`. Each field says what it does in its ``description``; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    performance: Literal["choice", "generation", "loss", "class", "score"] | None = None
-    honest: str | None = None
-    affirm: str | None = None
-    inputs: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    template: str | None = None
-    system: str | None = None
-    chat: bool = False
-    length_normalise: bool = False
-    position: str = "last"
-    hook_points: tuple[str, ...] | None = None
-    hook_points_b: tuple[str, ...] | None = None
-    families: tuple[Family, ...] = FAMILIES
-    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: str = "cpu"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    fold_ln: bool = False
-    seeds_a: tuple[str, ...] = ()
-    seeds_b: tuple[str, ...] = ()
-    sae_hook_point: str | None = None
-    sae_width: Annotated[int, Field(ge=4)] | None = None
-    sae_k: Annotated[int, Field(ge=1)] = 8
-    blocks: Annotated[int, Field(ge=5, le=200)] = 20
-    bootstrap: Annotated[int, Field(ge=200)] = 1000
-    permutations: Annotated[int, Field(ge=19)] = 200
-    probe_items: Annotated[int, Field(ge=32)] = 512
-    batch_tokens: Annotated[int, Field(ge=1)] = 8192
+    margin: float = _option(0.02, "largest difference of performance that still counts as equal", gt=0, allow_inf_nan=False)
+    alpha: float = _option(0.05, "level of the equal-accuracy test", gt=0, le=0.2)
+    seed: int = _option(0, "seed of every random choice", ge=0)
+    device: str = _option("cpu", "where the models run: cpu, cuda or auto", pattern=r"^(cpu|auto|mps|cuda(:\d+)?)$")
+    dtype: Literal["float32", "float16", "bfloat16"] = _option("float32", "number format of the models and of stored activations")
+    performance: Literal["choice", "generation", "loss", "class", "score"] | None = _option(
+        None, "what 'equally accurate' is measured in; read off the task's columns when absent"
+    )
+    honest: str | None = _option(None, "level of the condition column in which the model is asked for the truth")
+    affirm: str | None = _option(None, "the choice that asserts a statement; read off truth and answer when absent")
+    inputs: str | None = _option(None, "array file (.npy, .npz, .safetensors) with the inputs of models that take tensors")
+    columns: dict[str, str] = _option({}, "your names for the task's columns, as canonical=yours (prompt=statement)")
+    template: str | None = _option(None, "text with {prompt} put around each prompt: few-shot examples, instructions")
+    system: str | None = _option(None, "system text put before each prompt")
+    chat: bool = _option(False, "apply the tokenizer's chat template")
+    length_normalise: bool = _option(False, "score a choice by its log-likelihood per token")
+    position: str = _option("last", "token read: last, mean, all, or a position_* column of the task")
+    hook_points: tuple[str, ...] | None = _option(None, "hook points to look at; every layer's residual stream when absent")
+    hook_points_b: tuple[str, ...] | None = _option(None, "the same for model B, where its names differ")
+    families: tuple[Family, ...] = _option(FAMILIES, "measurements to make")
+    fold_ln: bool = _option(False, "fold LayerNorm weights into the layers that read them, in both models")
+    seeds_a: tuple[str, ...] = _option((), "further runs of A's recipe, to set a difference against the spread of seeds")
+    seeds_b: tuple[str, ...] = _option((), "further runs of B's recipe")
+    sae_hook_point: str | None = _option(None, "hook point of A for the sparse autoencoders; mid-depth when absent")
+    sae_width: int | None = _option(None, "latents of each sparse autoencoder; by the width of the model when absent", ge=4)
+    sae_k: int = _option(8, "active latents an item", ge=1)
+    blocks: int = _option(20, "blocks of the delete-a-group jackknife", ge=5, le=200)
+    bootstrap: int = _option(1000, "resamples of the group bootstrap", ge=200)
+    permutations: int = _option(200, "draws of the permutation nulls", ge=19)
+    probe_items: int = _option(512, "items on which the models are intervened on (noise, ablation)", ge=32)
+    batch_tokens: int = _option(8192, "padded tokens in one forward pass", ge=1)
 
 
 def make_config(options: Mapping[str, Any]) -> CompareConfig:

@@ -1,0 +1,83 @@
+"""Which hook points of two models are compared, and what about the two cannot be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mechdecouple.compare.config import CompareConfig
+from mechdecouple.errors import InputError
+from mechdecouple.models import HookedModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A hook point of A and the hook point of B at the same relative depth."""
+
+    a: str
+    b: str
+    depth: float
+
+
+def choose_points(model: HookedModel, names: Sequence[str] | None, limit: int = 13) -> tuple[str, ...]:
+    """The hook points to look at: those named, or the model's layers, thinned evenly to ``limit`` (first and last kept)."""
+    if names is not None:
+        if not names:
+            raise InputError("hook_points is empty; name at least one hook point, or leave it out for every layer")
+        model.check_hook_points(names)
+        return tuple(names)
+    points = model.layer_points
+    keep = np.unique(np.linspace(0, len(points) - 1, min(limit, len(points))).round().astype(int))
+    return tuple(points[i] for i in keep)
+
+
+def pair(model_a: HookedModel, points_a: Sequence[str], model_b: HookedModel, points_b: Sequence[str]) -> tuple[Site, ...]:
+    """Pair hook points in order where both models have equally many, else each of the fewer with the nearest in relative depth."""
+    if len(points_a) == len(points_b):
+        return tuple(Site(a, b, model_a.depth(a)) for a, b in zip(points_a, points_b, strict=True))
+    depth_a, depth_b = ([m.depth(p) for p in ps] for m, ps in ((model_a, points_a), (model_b, points_b)))
+    gap = np.abs(np.subtract.outer(depth_a, depth_b))
+    if len(points_a) < len(points_b):
+        return tuple(Site(a, points_b[int(gap[i].argmin())], depth_a[i]) for i, a in enumerate(points_a))
+    return tuple(Site(points_a[int(gap[:, j].argmin())], b, depth_b[j]) for j, b in enumerate(points_b))
+
+
+def comparability(a: HookedModel, b: HookedModel, config: CompareConfig) -> tuple[str, ...]:
+    """What differs between the two that limits a comparison, in sentences.
+
+    Raises:
+        InputError: the two cannot be compared at all (text against tensors, unlike weight processing).
+    """
+    if a.input_kind != b.input_kind:
+        raise InputError(
+            f"{a.name!r} takes {a.input_kind} and {b.name!r} takes {b.input_kind}: both models must see the same items; "
+            "compare two models that take the same kind of input"
+        )
+    if {a.processing, b.processing} == {"none", "fold_ln"}:
+        folded, raw = (a, b) if a.processing == "fold_ln" else (b, a)
+        raise InputError(
+            f"{folded.name!r} has LayerNorm folded into its weights and {raw.name!r} has not: load both alike (--fold-ln)"
+        )
+    notes = []
+    if a.tokenizer_hash != b.tokenizer_hash and a.input_kind == "tokens":
+        notes.append(
+            "The models have different tokenizers: they see the same text cut into different tokens, so token-by-token "
+            "comparison is left out and losses are given per byte of text."
+        )
+    if a.architecture != b.architecture:
+        notes.append(f"The models are of different families ({a.architecture}, {b.architecture}).")
+    if a.processing != b.processing:
+        notes.append(f"Weight processing: {a.name} {a.processing!r}, {b.name} {b.processing!r} (no LayerNorm to fold).")
+    if len(a.layer_points) != len(b.layer_points):
+        notes.append(
+            f"The models differ in depth ({len(a.layer_points)} and {len(b.layer_points)} layer hook points): hook points are "
+            "paired by relative depth."
+        )
+    for model in (a, b):
+        if model.head is None:
+            notes.append(f"{model.name} has no output head: it expresses no answers, so only its inside can be measured.")
+    if config.position == "all" and a.tokenizer_hash != b.tokenizer_hash:
+        raise InputError("position 'all' compares token by token, but the tokenizers differ: use 'last', 'mean' or a position column")
+    return tuple(notes)

@@ -1,0 +1,86 @@
+"""References: what a user types for a model or a task, and what it stands for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mechdecouple.errors import InputError, ModelError
+from mechdecouple.models import HookedModel, load_pretrained, wrap
+from mechdecouple.tasks import Task
+
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def load(
+    ref: Any, *, name: str | None = None, tokenizer: Any = None, fold_ln: bool = False, device: str = "cpu",
+    dtype: str = "float32",
+) -> HookedModel:  # fmt: skip
+    """A model from whatever stands for one.
+
+    Args:
+        ref: a Hugging Face directory or hub id; a directory with a TransformerLens ``config.json`` and safetensors; a
+            TransformerLens ``.pt`` state dict with its config beside it; ``zoo:NAME`` or ``zoo:NAME@SEED``;
+            ``package.module:factory``, your own function that returns a ``torch.nn.Module`` (it is imported and called); or an
+            object: a ``HookedTransformer``, a Hugging Face model, any ``torch.nn.Module``, a ``HookedModel``.
+        name: label in tables and figures; the last part of ``ref`` when absent.
+        tokenizer: for objects that do not carry one.
+        fold_ln: fold LayerNorm weights into the layers that read them.
+        device: ``cpu``, ``cuda`` or ``auto``; dtype: ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises:
+        ModelError: nothing answers to ``ref``, its weights are incomplete or not finite, or it does not support ``fold_ln``.
+    """
+    processing = "fold_ln" if fold_ln else "none"
+    if not isinstance(ref, str | Path):
+        return wrap(ref, name=name, tokenizer=tokenizer, processing=processing)
+    ref = str(ref)
+    if ref.startswith("zoo:"):
+        from mechdecouple import zoo
+
+        model = zoo.load(*_zoo(ref))
+        return wrap(model, name=name or ref.removeprefix("zoo:"), processing=processing, ref=ref)
+    if _FACTORY.fullmatch(ref) and not Path(ref).exists():
+        return wrap(_call(ref), name=name or ref.split(":")[1], tokenizer=tokenizer, processing=processing, ref=ref)
+    return load_pretrained(ref, name=name, device=device, dtype=dtype, processing=processing)
+
+
+def load_task(ref: Any, **options: Any) -> Task:
+    """A task from a table file, ``zoo:NAME``, a DataFrame, a ``datasets.Dataset`` or a Task.
+
+    Args:
+        options: those of :meth:`mechdecouple.Task.from_file`.
+
+    Raises:
+        TaskError: the table cannot be used; the message names row and column.
+    """
+    options = {key: value for key, value in options.items() if value}
+    if isinstance(ref, Task):
+        return ref
+    if isinstance(ref, str) and ref.startswith("zoo:"):
+        from mechdecouple import zoo
+
+        return zoo.task(_zoo(ref)[0])
+    if isinstance(ref, str | Path):
+        return Task.from_file(ref, **options)
+    if hasattr(ref, "iloc"):
+        return Task.from_frame(ref, **options)
+    return Task.from_dataset(ref, **options)
+
+
+def _zoo(ref: str) -> tuple[str, int]:
+    name, _, seed = ref.removeprefix("zoo:").partition("@")
+    if seed and not seed.isdecimal():
+        raise InputError(f"{ref!r}: the seed after @ must be a whole number, found {seed!r}")
+    return name, int(seed or 0)
+
+
+def _call(ref: str) -> Any:
+    import importlib
+
+    module, factory = ref.split(":")
+    try:
+        return getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"{ref!r}: {error}; expected an importable module and a function in it that returns the model") from None

@@ -1,0 +1,17 @@
+"""Linear probes and erasers on plain arrays: a mutable fitter's ``fit(X, y, groups)`` returns a frozen probe."""
+
+from mechdecouple.probes.leace import Eraser, LeaceFitter
+from mechdecouple.probes.logistic import LogisticFitter
+from mechdecouple.probes.mass_mean import MassMeanFitter
+from mechdecouple.probes.probe import LinearProbe
+from mechdecouple.probes.splits import grouped_folds, leave_one_context_out
+
+__all__ = [
+    "Eraser",
+    "LeaceFitter",
+    "LinearProbe",
+    "LogisticFitter",
+    "MassMeanFitter",
+    "grouped_folds",
+    "leave_one_context_out",
+]

@@ -155,8 +155,8 @@ class HookedModel(ABC):
         """Run the model, calling ``recorder`` at each of ``recorder.names``; logits where asked for."""
 
     @abstractmethod
-    def width(self, hook_point: str) -> int:
-        """Number of features of a row at this hook point: the last dimension, or all but the batch for modules."""
+    def _width(self, hook_point: str) -> int:
+        """`width` of a known hook point."""
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -204,6 +204,17 @@ class HookedModel(ABC):
                     f"did you mean {', '.join(close)}?" if close else f"it has e.g. {', '.join(self.layer_points[:3])}"
                 )
                 raise ModelError(f"model {self.name!r} has no hook point {name!r}: {hint}")
+
+    def width(self, hook_point: str) -> int:
+        """Features per token (heads flattened), or per item for plain modules (all but the batch dimension).
+
+        Raises:
+            ModelError: unknown hook point, or one that holds pairs of tokens (attention patterns) and has no features.
+        """
+        self.check_hook_points([hook_point])
+        if hook_point.endswith((".hook_pattern", ".hook_attn_scores")):
+            raise ModelError(f"hook point {hook_point!r} holds pairs of tokens, not features: choose another one")
+        return self._width(hook_point)
 
     def depth(self, hook_point: str) -> float:
         """Fraction of the network that lies before the hook point, in [0, 1].

@@ -33,14 +33,13 @@ class HookedTransformerModel(HookedModel):
         self._widths = self._trace()
         self.hook_points = tuple(self._widths)
         post = [f"blocks.{i}.hook_resid_post" for i in range(model.cfg.n_layers)]
-        self.layer_points = tuple(p for p in ("hook_embed", *post) if p in self._widths)
+        self.layer_points = tuple(p for p in ("blocks.0.hook_resid_pre", *post) if p in self._widths)
 
     @property
     def module(self) -> nn.Module:
         return self._module
 
-    def width(self, hook_point: str) -> int:
-        self.check_hook_points([hook_point])
+    def _width(self, hook_point: str) -> int:
         return self._widths[hook_point]
 
     def _run(self, batch: Batch, recorder: Recorder, logits: bool) -> Tensor | None:
@@ -68,8 +67,8 @@ class HookedTransformerModel(HookedModel):
         widths: dict[str, int] = {}
 
         def look(tensor: Tensor, hook: Any) -> None:
-            if isinstance(tensor, Tensor):
-                widths.setdefault(hook.name, tensor.shape[-1])
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                widths.setdefault(hook.name, tensor.shape[2:].numel())
 
         tokens = torch.zeros((1, 1), dtype=torch.long, device=self.device)
         usable = [n for n in self._module.hook_dict if _usable(self._module, n)]

@@ -36,8 +36,7 @@ class PlainModule(HookedModel):
     def module(self) -> nn.Module:
         return self._module
 
-    def width(self, hook_point: str) -> int:
-        self.check_hook_points([hook_point])
+    def _width(self, hook_point: str) -> int:
         if hook_point not in self._widths:
             raise ModelError(f"the width at {hook_point!r} is known after the first forward pass: run one batch first")
         return self._widths[hook_point]

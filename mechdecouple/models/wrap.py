@@ -46,9 +46,9 @@ def wrap(
 
         return wrap_bridge(obj, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
     if _is(obj, "transformers", "PreTrainedModel"):
-        from mechdecouple.models.huggingface import HuggingFaceModel
+        from mechdecouple.models.huggingface import wrap_huggingface
 
-        return HuggingFaceModel(obj, tokenizer=tokenizer, name=name, processing=processing, ref=ref)
+        return wrap_huggingface(obj, tokenizer=tokenizer, name=name, processing=processing, ref=ref)
     if processing != "none":
         raise ModelError(
             f"processing {processing!r} is for transformers; {type(obj).__name__} is a plain module: use 'none'"

@@ -18,7 +18,7 @@ CKA = Metric(
     measures="similarity of the two item-by-item inner-product matrices: a similarity, 1 for equal geometry",
     range="about 0 to 1 (debiasing lets it fall slightly below 0)",
     invariances="rotation, translation, isotropic scaling of either side",
-    null="0 for unrelated representations; p from permuting whole groups, adjusted over all layer pairs. The estimate is "
+    null="0 for unrelated representations; p from permuting whole groups, adjusted over layer pairs. The estimate is "
     "degenerate at 0 (its error falls as 1/n, not 1/sqrt n): p, not the interval, says whether anything is shared",
     source="arXiv:1905.00414, debiased as in arXiv:2010.15327",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ def check(
     return frame, performance, honest, _affirm(where, frame, honest, affirm)
 
 
-def _dtype(values: object) -> object:
+def _dtype(values: object) -> Any:
     if isinstance(values, np.ndarray):
         return values.dtype
     return object

@@ -16,6 +16,7 @@ import pandas as pd
 from mechdecouple.errors import TaskError
 from mechdecouple.tasks.check import check, rename
 from mechdecouple.tasks.read import read_array, read_dataset, read_table
+from mechdecouple.tasks.refuse import show
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -236,6 +237,10 @@ class Task:
         if self.answers is not None and self.performance in ("choice", "class") and len(np.unique(self.answers)) == 1:
             notes.append("every item has the same answer: a constant model is right throughout")
         return tuple(notes)
+
+    def place(self, row: int) -> str:
+        """A row (from 0) as messages name it: task, row counted from 1, id."""
+        return f"{self.name}, row {row + 1} (id {show(str(self.ids[row]), 40)})"
 
     @cached_property
     def fingerprint(self) -> str:

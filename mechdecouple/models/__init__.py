@@ -6,7 +6,8 @@ Importing this package does not import transformer_lens; loading or wrapping a m
 from mechdecouple.models.base import Batch, Edit, Forward, HookedModel
 from mechdecouple.models.build import build
 from mechdecouple.models.encode import Encoded, batches, collate, encode, encode_texts
-from mechdecouple.models.load import load_pretrained, save_hooked
+from mechdecouple.models.hooked_files import save_hooked
+from mechdecouple.models.load import load_pretrained
 from mechdecouple.models.wrap import wrap
 
 __all__ = [

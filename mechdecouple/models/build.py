@@ -27,8 +27,11 @@ def build(config: dict[str, Any] | HookedTransformerConfig, seed: int = 0, token
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
     if isinstance(config, dict):
+        dtype = config.get("dtype", torch.float32)
+        fields = {"device": "cpu", **config, "seed": None}
+        fields["dtype"] = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         try:
-            config = HookedTransformerConfig.from_dict({**config, "seed": None, "device": config.get("device", "cpu")})
+            config = HookedTransformerConfig.from_dict(fields)
         except (TypeError, ValueError, AssertionError) as error:
             raise ModelError(f"not a HookedTransformer config: {str(error).splitlines()[0]}") from error
     if config.d_vocab == -1:

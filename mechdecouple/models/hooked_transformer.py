@@ -20,12 +20,20 @@ class HookedTransformerModel(HookedModel):
 
     input_kind = "tokens"
 
-    def __init__(self, model: HookedTransformer, *, name: str, ref: str = "", processing: Processing = "none") -> None:
+    def __init__(
+        self,
+        model: HookedTransformer,
+        *,
+        name: str,
+        tokenizer: Any = None,
+        ref: str = "",
+        processing: Processing = "none",
+    ) -> None:
         self._module = model.eval()
         self.name, self.ref = name, ref
         self.architecture = model.cfg.original_architecture or "HookedTransformer"
         self.processing = processing
-        self.tokenizer = model.tokenizer
+        self.tokenizer = tokenizer if tokenizer is not None else model.tokenizer
         self.max_length = model.cfg.n_ctx
         self.vocab_size = model.cfg.d_vocab
         self.head = "lm"
@@ -117,6 +125,4 @@ def wrap_hooked(
         processing = "fold_ln"
     elif processing == "fold_ln" and model.cfg.normalization_type in ("LN", "RMS"):
         model = fold(model)
-    if tokenizer is not None:
-        model.tokenizer = tokenizer
-    return HookedTransformerModel(model, name=name, ref=ref, processing=processing)
+    return HookedTransformerModel(model, name=name, tokenizer=tokenizer, ref=ref, processing=processing)

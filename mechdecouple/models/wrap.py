@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from mechdecouple.errors import ModelError
-from mechdecouple.models.base import HookedModel, Processing
+from mechdecouple.models.base import Head, HookedModel, Processing
 from mechdecouple.models.module import PlainModule
 
 PROCESSINGS = ("none", "fold_ln")
 
 
 def wrap(
-    obj: Any, name: str | None = None, tokenizer: Any = None, processing: Processing = "none", ref: str = ""
+    obj: Any,
+    name: str | None = None,
+    tokenizer: Any = None,
+    processing: Processing = "none",
+    ref: str = "",
+    head: Head | Literal["auto"] = "auto",
 ) -> HookedModel:
     """A HookedModel around a HookedTransformer, a TransformerBridge, a Hugging Face model, or any torch.nn.Module.
 
@@ -24,6 +29,8 @@ def wrap(
         name: short name for tables (default: the class name).
         tokenizer: for models that carry none.
         processing: ``"none"``, or ``"fold_ln"`` to fold the gains of each normalisation into the weights that read it.
+        ref: what it was loaded from, for provenance.
+        head: what a Hugging Face model's logits mean; ``"auto"`` tells by its class, None says that they mean nothing.
 
     Raises:
         ModelError: not a model, unknown processing, or processing that this kind of model does not allow.
@@ -31,6 +38,10 @@ def wrap(
     if processing not in PROCESSINGS:
         raise ModelError(f"unknown processing {processing!r}; expected one of {', '.join(PROCESSINGS)}")
     if isinstance(obj, HookedModel):
+        if processing not in ("none", obj.processing):
+            raise ModelError(
+                f"model {obj.name!r} has processing {obj.processing!r}: wrap the original to get {processing!r}"
+            )
         return obj
     if not isinstance(obj, nn.Module):
         raise ModelError(
@@ -48,7 +59,7 @@ def wrap(
     if _is(obj, "transformers", "PreTrainedModel"):
         from mechdecouple.models.huggingface import wrap_huggingface
 
-        return wrap_huggingface(obj, tokenizer=tokenizer, name=name, processing=processing, ref=ref)
+        return wrap_huggingface(obj, tokenizer=tokenizer, name=name, processing=processing, ref=ref, head=head)
     if processing != "none":
         raise ModelError(
             f"processing {processing!r} is for transformers; {type(obj).__name__} is a plain module: use 'none'"

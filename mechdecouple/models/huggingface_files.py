@@ -1,0 +1,115 @@
+"""Hugging Face models and tokenizers from a directory or the hub."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from mechdecouple.errors import ModelError
+from mechdecouple.models.base import Head
+from mechdecouple.models.quiet import quiet
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "tokenizer_config.json",
+)
+_UNUSED = ("pooler.",)
+
+
+def load_huggingface(ref: str, *, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, Head]:
+    """The model, its tokenizer (or None) and what its head expresses (None for a bare body).
+
+    Raises:
+        ModelError: unreadable, unknown architecture, weights of the body missing or not finite. A language-modelling head
+            without weights is left out, never filled at random.
+    """
+    import transformers
+
+    from mechdecouple.models.huggingface import head_of
+    from mechdecouple.models.load import check_finite
+
+    only_local = local or _offline()
+    with quiet():
+        try:
+            config = transformers.AutoConfig.from_pretrained(ref, local_files_only=only_local)
+            cls = _class_of(config, ref)
+            model, info = cls.from_pretrained(
+                ref, config=config, dtype=dtype, local_files_only=only_local, output_loading_info=True
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # transformers and safetensors raise many kinds for a damaged or absent model
+            raise ModelError(f"{ref}: {_reason(error, local)}") from error
+    body, prefix = model.base_model, f"{model.base_model_prefix}."
+    lost = sorted(k.removeprefix(prefix) for k in info["missing_keys"] if body is model or k.startswith(prefix))
+    lost = [k for k in lost if not k.startswith(_UNUSED)]
+    if lost:
+        raise ModelError(f"{ref}: the weights of {lost[0]!r} are missing ({len(lost)} in all): the file is incomplete")
+    head = head_of(model)
+    if head is None or (info["missing_keys"] and body is not model and _head_lost(info["missing_keys"], prefix)):
+        model, head = body, None
+    check_finite(model.state_dict(), ref)
+    return model.to(device), load_tokenizer(ref, local=local), head
+
+
+def load_tokenizer(ref: str, *, local: bool) -> Any:
+    """The tokenizer stored with a model, or None where there is none."""
+    import transformers
+
+    if local and not any((Path(ref) / f).is_file() for f in _TOKENIZER_FILES):
+        return None
+    try:
+        with quiet():
+            return transformers.AutoTokenizer.from_pretrained(ref, local_files_only=local or _offline())
+    except Exception as error:  # as above
+        if not local:
+            return None
+        raise ModelError(f"{ref}: its tokenizer cannot be read: {_first_line(error)}") from error
+
+
+def _class_of(config: Any, ref: str) -> Any:
+    import transformers
+
+    names = config.architectures or []
+    cls = getattr(transformers, names[0], None) if names else transformers.AutoModel
+    if cls is None:
+        raise ModelError(
+            f"{ref}: architecture {names[0]!r} is not one that transformers {transformers.__version__} knows"
+        )
+    return cls
+
+
+def _head_lost(missing: Any, prefix: str) -> bool:
+    return any(not k.startswith(prefix) for k in missing)
+
+
+def _offline() -> bool:
+    """Whether the hub's name does not even resolve, so that waiting for it would be in vain."""
+    if any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return False
+    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or "huggingface.co"
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return True
+    return False
+
+
+def _reason(error: Exception, local: bool) -> str:
+    first = _first_line(error)
+    if local:
+        return f"cannot be loaded as a Hugging Face model: {first}"
+    return f"no such file or directory, and no model of that name on the hub or in its cache ({first})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

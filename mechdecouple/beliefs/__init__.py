@@ -1,0 +1,60 @@
+"""Beliefs: what a model represents as true, against what it expresses."""
+
+from mechdecouple.beliefs.claims import (
+    BULLSHIT_INDEX,
+    BULLSHIT_INDEX_NORMALISED,
+    CLAIM_CORRELATION,
+    CLAIM_RATE,
+    bullshit_index,
+    bullshit_index_normalised,
+    claim_correlation,
+    claim_rate,
+    claim_rates,
+    claim_table,
+    cohen_kappa,
+    cramers_v,
+)
+from mechdecouple.beliefs.gap import (
+    AUROC_GAP,
+    EXPRESSED_AUROC,
+    REPRESENTED_AUROC_SELECTED,
+    Gap,
+    brier,
+    bullshit_index_excess,
+    gap,
+    log_score,
+)
+from mechdecouple.beliefs.measure import Beliefs, claimed, differences, measure, measurements
+from mechdecouple.beliefs.represent import REPRESENTED_AUROC, Represented, claimable, represent
+
+__all__ = [
+    "AUROC_GAP",
+    "BULLSHIT_INDEX",
+    "BULLSHIT_INDEX_NORMALISED",
+    "CLAIM_CORRELATION",
+    "CLAIM_RATE",
+    "EXPRESSED_AUROC",
+    "REPRESENTED_AUROC",
+    "REPRESENTED_AUROC_SELECTED",
+    "Beliefs",
+    "Gap",
+    "Represented",
+    "brier",
+    "bullshit_index",
+    "bullshit_index_excess",
+    "bullshit_index_normalised",
+    "claim_correlation",
+    "claim_rate",
+    "claim_rates",
+    "claim_table",
+    "claimable",
+    "claimed",
+    "cohen_kappa",
+    "cramers_v",
+    "differences",
+    "gap",
+    "log_score",
+    "measure",
+    "measurements",
+    "represent",
+]

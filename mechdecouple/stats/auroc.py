@@ -12,8 +12,8 @@ _CHUNK = 4_000_000
 
 def weighted_auroc(
     score: Float[np.ndarray, " n"] | Int[np.ndarray, " n"],
-    truth: Float[np.ndarray, " n"] | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"],
-    weights: Float[np.ndarray, " n"] | Float[np.ndarray, "b n"] | None = None,
+    truth: Float[np.ndarray, " _n"] | Int[np.ndarray, " _n"] | Bool[np.ndarray, " _n"],
+    weights: Float[np.ndarray, " _n"] | Float[np.ndarray, "b _n"] | None = None,
 ) -> float | Float[np.ndarray, " b"]:
     """Chance that a true row outranks a false one, ties counting one half; in [0, 1], .5 without any relation.
 

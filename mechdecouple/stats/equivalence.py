@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -11,6 +12,7 @@ from scipy import optimize
 from scipy import stats as sps
 
 from mechdecouple.errors import InputError
+from mechdecouple.stats._types import Number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,10 @@ class TostResult:
 
 def paired_tost(
     a: Float[np.ndarray, " n"] | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"],
-    b: Float[np.ndarray, " n"] | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"],
-    groups: Shaped[np.ndarray, " n"],
-    margin: float,
-    alpha: float = 0.05,
+    b: Float[np.ndarray, " _n"] | Int[np.ndarray, " _n"] | Bool[np.ndarray, " _n"],
+    groups: Shaped[np.ndarray, " _n"],
+    margin: Number,
+    alpha: Number = 0.05,
 ) -> TostResult:
     """Two one-sided tests that the mean paired difference a - b lies inside -+ ``margin``.
 
@@ -87,9 +89,15 @@ def paired_tost(
     n = len(d)
     repeated = n_groups < n
     df = n_groups - 1 if repeated else math.inf
-    facts = {"difference": float(d.mean()), "margin": margin, "alpha": alpha, "n": n, "n_groups": n_groups}
+    facts = {
+        "difference": float(d.mean()),
+        "margin": float(margin),
+        "alpha": float(alpha),
+        "n": n,
+        "n_groups": n_groups,
+    }
     if np.isin(a, (0.0, 1.0)).all() and np.isin(b, (0.0, 1.0)).all():
-        only_a, only_b = int((d > 0).sum()), int((d < 0).sum())
+        only_a, only_b = float((d > 0).sum()), float((d < 0).sum())
         deff = _design_effect(d, group) if repeated else 1.0
         counts = (only_a / deff, only_b / deff, n / deff)
         low, high = tango_interval(*counts, level=1 - 2 * alpha, df=df)
@@ -115,7 +123,7 @@ def paired_tost(
 
 
 def tango_interval(
-    only_a: float, only_b: float, n: float, level: float = 0.95, df: float = math.inf
+    only_a: Number, only_b: Number, n: Number, level: Number = 0.95, df: Number = math.inf
 ) -> tuple[float, float]:
     """Score interval of p_a - p_b for paired proportions: the differences that Tango's score test does not reject.
 
@@ -138,12 +146,13 @@ def tango_interval(
         if abs(centre - end) < 1e-15 or (_tango_z(only_a, only_b, n, end * (1 - 1e-12)) - sign * z) * sign <= 0:
             return end
         inner, outer = sorted((centre, end * (1 - 1e-12)))
-        return float(optimize.brentq(lambda x: _tango_z(only_a, only_b, n, x) - sign * z, inner, outer, xtol=1e-13))
+        root: Any = optimize.brentq(lambda x: _tango_z(only_a, only_b, n, x) - sign * z, inner, outer, xtol=1e-13)
+        return float(root)
 
     return edge(+1), edge(-1)
 
 
-def supported_margin(discordance: float, n: int, alpha: float = 0.05, power: float = 0.9) -> float:
+def supported_margin(discordance: Number, n: Number, alpha: Number = 0.05, power: Number = 0.9) -> float:
     """The smallest margin that n paired items could support, were the models truly equal.
 
     From n ~ discordance (z_{1-alpha} + z_{1-beta/2})^2 / margin^2, and never below what the score interval spans at
@@ -155,11 +164,12 @@ def supported_margin(discordance: float, n: int, alpha: float = 0.05, power: flo
     """
     if not 0 <= discordance <= 1 or n < 1:
         raise InputError(f"discordance {discordance} with n {n}: expected a share in [0, 1] and n >= 1")
+    discordance, n = float(discordance), float(n)
     z_alpha, z_power = float(sps.norm.ppf(1 - alpha)), float(sps.norm.ppf((1 + power) / 2))
     return max(math.sqrt(discordance / n) * (z_alpha + z_power), z_alpha**2 / (n + z_alpha**2))
 
 
-def _tango_z(only_a: float, only_b: float, n: float, difference: float) -> float:
+def _tango_z(only_a: Number, only_b: Number, n: Number, difference: Number) -> float:
     """Tango's score statistic of H0: p_a - p_b = difference, with the discordant share most likely under H0."""
     w = -only_a - only_b + (2 * n - only_a + only_b) * difference
     v = -only_b * difference * (1 - difference)
@@ -169,8 +179,8 @@ def _tango_z(only_a: float, only_b: float, n: float, difference: float) -> float
     variance = n * (2 * q + difference * (1 - difference))
     distance = only_a - only_b - n * difference
     if variance <= 1e-15 * n:
-        return 0.0 if abs(distance) <= 1e-12 * n else math.copysign(math.inf, distance)
-    return distance / math.sqrt(variance)
+        return 0.0 if abs(distance) <= 1e-12 * n else math.copysign(math.inf, float(distance))
+    return float(distance / math.sqrt(variance))
 
 
 def _variances(d: np.ndarray, group: np.ndarray) -> tuple[float, float]:
@@ -194,13 +204,13 @@ def _design_effect(d: np.ndarray, group: np.ndarray) -> float:
     return max(1.0, (clustered + typical**2) / (independent + typical))
 
 
-def _t_sf(distance: float, se: float, df: int) -> float:
+def _t_sf(distance: Number, se: Number, df: int) -> float:
     if se == 0:
         return 0.0 if distance > 0 else 1.0
     return float(sps.t.sf(distance / se, df))
 
 
-def _checked(a: np.ndarray, b: np.ndarray, groups: np.ndarray, margin: float, alpha: float) -> tuple[np.ndarray, int]:
+def _checked(a: np.ndarray, b: np.ndarray, groups: np.ndarray, margin: Number, alpha: Number) -> tuple[np.ndarray, int]:
     if not len(a) == len(b) == len(groups):
         raise InputError(f"{len(a)} scores of A, {len(b)} of B, {len(groups)} groups: all three need one a row")
     for name, x in (("A", a), ("B", b)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from scipy import stats as sps
 
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Estimate, Metric
+from mechdecouple.stats._types import Number
 
 _MAX_UNDEFINED = 0.05
 
@@ -25,7 +26,7 @@ class Replicates:
     parts share.
 
     Attributes:
-        value: the statistic on all rows; an array ``[*s]`` when many values (layers x metrics) were computed in one go.
+        value: the statistic on all rows: a float, or an array ``[*s]`` of many values (layers, metrics) at once.
         replicates: its resampled values ``[b, *s]``.
         kind: ``"jackknife"`` (each replicate leaves one block of groups out) or ``"bootstrap"``.
         n: independent groups it rests on.
@@ -33,7 +34,7 @@ class Replicates:
     An array-valued Replicates is indexed like its value: ``layers[3].estimate(METRIC)``.
     """
 
-    value: float | Float[np.ndarray, "*s"]
+    value: Any
     replicates: Float[np.ndarray, "b ..."]
     kind: Literal["jackknife", "bootstrap"]
     n: int
@@ -66,13 +67,13 @@ class Replicates:
     def __iter__(self) -> Iterator[Replicates]:
         return (self[i] for i in range(len(self)))
 
-    def __add__(self, other: Replicates | float) -> Replicates:
+    def __add__(self, other: Replicates | Number) -> Replicates:
         return self._combine(other, np.add)
 
-    def __sub__(self, other: Replicates | float) -> Replicates:
+    def __sub__(self, other: Replicates | Number) -> Replicates:
         return self._combine(other, np.subtract)
 
-    def __mul__(self, scalar: float) -> Replicates:
+    def __mul__(self, scalar: Number) -> Replicates:
         return self.map(lambda x: x * scalar)
 
     __radd__ = __add__
@@ -116,7 +117,7 @@ class Replicates:
             return self.map(_log) - other.map(_log)
         return self._combine(other, lambda a, b: (a - b) / np.where(a == 0, np.nan, a))
 
-    def standard_error(self) -> float | Float[np.ndarray, "*s"]:
+    def standard_error(self) -> Any:
         """Jackknife: sqrt((b-1)/b sum (theta_b - mean)^2); bootstrap: standard deviation of the replicates."""
         b = len(self.replicates)
         if b < 2:
@@ -126,7 +127,7 @@ class Replicates:
             return _plain(np.sqrt((b - 1) / b * spread))
         return self._over_defined(lambda r: np.nanstd(r, axis=0, ddof=1))
 
-    def interval(self, level: float = 0.95) -> tuple[float, float] | tuple[np.ndarray, np.ndarray]:
+    def interval(self, level: Number = 0.95) -> tuple[Any, Any]:
         """Ends of the confidence interval, (low, high); arrays for an array value.
 
         Jackknife: value -+ t_{b-1} SE. Bootstrap: percentiles of the defined resamples. NaN where fewer than two
@@ -147,7 +148,7 @@ class Replicates:
         high = self._over_defined(lambda r: np.nanquantile(r, 1 - tail, axis=0))
         return low, high
 
-    def p_above(self, null: float = 0.0) -> float | Float[np.ndarray, "*s"]:
+    def p_above(self, null: Number = 0.0) -> Any:
         """One-sided p-value of 'not above ``null``'.
 
         Jackknife: t with b - 1 degrees of freedom, never below 2^-b (the most that b agreeing blocks can show).
@@ -162,13 +163,13 @@ class Replicates:
         p = np.maximum(sps.t.sf(t, b - 1), 0.5**b)
         return _plain(np.where(np.isnan(se), np.nan, p))
 
-    def p_differs(self, null: float = 0.0) -> float | Float[np.ndarray, "*s"]:
+    def p_differs(self, null: Number = 0.0) -> Any:
         """Two-sided p-value of 'equal to ``null``': twice the smaller one-sided p, at most 1."""
         above, below = self.p_above(null), (-self).p_above(-null)
         return _plain(np.minimum(1.0, 2 * np.minimum(above, below)))
 
     def estimate(
-        self, metric: Metric, *, unit: str = "groups", null: float = np.nan, p: float = np.nan, reason: str = ""
+        self, metric: Metric, *, unit: str = "groups", null: Number = np.nan, p: Number = np.nan, reason: str = ""
     ) -> Estimate:
         """The Estimate of a single value, with the metric's direction and invariances. NaN needs a ``reason``."""
         if self.shape:
@@ -192,7 +193,7 @@ class Replicates:
     def _with(self, value, replicates) -> Replicates:
         return Replicates(np.asarray(value, float), np.asarray(replicates, float), self.kind, self.n)
 
-    def _combine(self, other: Replicates | float, op: Callable) -> Replicates:
+    def _combine(self, other: Replicates | Number, op: Callable) -> Replicates:
         if not isinstance(other, Replicates):
             return self.map(lambda x: op(x, other))
         self._check_aligned(other)
@@ -206,17 +207,17 @@ class Replicates:
                 f"Replicates (kind, resamples, groups, shape) {mine} and {theirs} do not pair: make both from one plan"
             )
 
-    def _over_defined(self, summary: Callable[[np.ndarray], np.ndarray]):
+    def _over_defined(self, summary: Callable[[np.ndarray], np.ndarray]) -> Any:
         """A NaN-skipping ``summary`` over the bootstrap replicates; NaN where more than 5 % of them are undefined."""
-        usable = np.isnan(self.replicates).mean(axis=0) <= _MAX_UNDEFINED
+        usable = ~np.isnan(self.value) & (np.isnan(self.replicates).mean(axis=0) <= _MAX_UNDEFINED)
         return _plain(np.where(usable, summary(np.where(usable, self.replicates, 0.0)), np.nan))
 
 
 def _log(x: np.ndarray) -> np.ndarray:
-    return np.log(np.where(x > 0, x, np.nan))
+    return np.asarray(np.log(np.where(x > 0, x, np.nan)))
 
 
-def _plain(x):
+def _plain(x) -> Any:
     """A Python float for a 0-d array, the array itself otherwise."""
     x = np.asarray(x, float)
     return x if x.ndim else float(x)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from mechdecouple.errors import InputError
+from mechdecouple.stats._types import Number
 from mechdecouple.stats.replicates import Replicates, _plain
 
 
@@ -42,7 +43,7 @@ def jackknife_blocks(groups: Shaped[np.ndarray, " n"], n_blocks: int = 20, seed:
 
 
 def jackknife(
-    statistic: Callable[[np.ndarray], float | np.ndarray],
+    statistic: Callable[[np.ndarray], Number | np.ndarray],
     blocks: Int[np.ndarray, " n"],
     n_groups: int | None = None,
 ) -> Replicates:
@@ -83,7 +84,7 @@ def group_bootstrap_weights(
 
 
 def permutation_p(
-    observed: float | Float[np.ndarray, "*s"],
+    observed: Number | Float[np.ndarray, "*s"],
     null_draws: Float[np.ndarray, "r ..."],
     tail: Literal["upper", "lower", "two-sided"] = "upper",
 ) -> float | Float[np.ndarray, "*s"]:

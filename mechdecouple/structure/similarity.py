@@ -51,7 +51,7 @@ class CKAMatrix:
         return self.cka[i, j].estimate(CKA, null=0.0, p=p, reason=reason)
 
 
-def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n k"], *, debiased: bool = True) -> float:
+def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "_n k"], *, debiased: bool = True) -> float:
     """Linear CKA of two representations of the same n items.
 
     The biased form has expectation sqrt(PR_X PR_Y) / (n - 1) when nothing is shared, which is near 1 at n < d; so the
@@ -78,7 +78,7 @@ def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n k"], *, debiased: b
 def cka_matrix(
     A: Sequence[np.ndarray],
     B: Sequence[np.ndarray],
-    groups: Shaped[np.ndarray, " n"] | None = None,
+    groups: Shaped[np.ndarray, " _n"] | None = None,
     *,
     n_blocks: int = 20,
     n_permutations: int = 1000,

@@ -25,7 +25,7 @@ class SparseAutoencoder:
     """A sparse autoencoder of any SAELens architecture; m latents over activations of width d.
 
     The wrapped ``sae`` is SAELens' own inference class, so everything that takes a SAELens SAE takes ``self.sae``.
-    One trained here has decoder rows of unit norm: a latent's value is the length, in activation units, of what it adds.
+    One trained here has decoder rows of unit norm: a latent's value is the length of what it adds.
     """
 
     sae: SAE

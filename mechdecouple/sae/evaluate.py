@@ -1,4 +1,4 @@
-"""Is the SAE good enough to speak of features? Sparsity, explained variance, dead and dense latents on held-out rows."""
+"""Is the SAE good enough to speak of features: sparsity, explained variance, dead and dense latents, held-out rows."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Evaluation:
         """Why one should not speak of this dictionary's features; empty when it is good enough.
 
         It must explain at least .7 of the held-out variance: with less, a feature 'missing' from a dictionary may as
-        well lie in the unexplained part (published SAEs on language models leave .1 to .3 unexplained). And at most half
+        well lie in the unexplained part (published SAEs of language models leave .1 to .3). And at most half
         its latents may be dead: with more, it is in effect a much smaller dictionary, whose shares rest on few latents.
         """
         reasons = []
@@ -194,7 +194,7 @@ _DENSE = Metric(
 
 
 class _Sums:
-    """Per-block sums: every statistic and its jackknife replicates follow from them without a second pass over the rows."""
+    """Per-block sums: every statistic and its jackknife replicates follow from them, in one pass over the rows."""
 
     def __init__(self, n_blocks: int, d: int) -> None:
         self.rows, self.active = np.zeros(n_blocks), np.zeros(n_blocks)

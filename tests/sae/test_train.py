@@ -93,6 +93,7 @@ def test_defaults_follow_the_data(planted):
     assert (sae.encode(X) > 0).sum(1).max() <= 4
 
 
+@pytest.mark.slow
 def test_a_small_sae_trains_within_seconds(planted):
     X, *_ = planted(n=4000, d=64, m=128, active=6)
     start = time.process_time()

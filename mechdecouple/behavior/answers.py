@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 
 from mechdecouple.errors import InputError
+from mechdecouple.results import Metric
 from mechdecouple.tasks import Task
+
+OPTION_MASS = Metric(
+    name="option_mass", family="behavior", title="option mass", range="[0, 1]",
+    measures="probability of the options' first tokens, spelling variants included, out of the whole vocabulary",
+    null="none: a fact about what the model would say",
+)  # fmt: skip
 
 LossUnit = Literal["token", "byte"]
 UNITS = {"choice": "accuracy", "class": "accuracy", "generation": "exact match", "score": "score"}

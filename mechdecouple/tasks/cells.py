@@ -238,7 +238,7 @@ def positions(where: Where, column: str, checked: dict[str, object]) -> np.ndarr
         found = token_ids(value) if not isinstance(value, list | tuple | np.ndarray) else None
         return found[0] if found and len(found) == 1 else None
 
-    if "prompt" in checked and not all(index(v) is not None for v in values):
+    if "prompt" in checked and 2 * sum(index(v) is not None for v in values) <= len(values):
         return _position_texts(where, column, values, checked["prompt"])  # type: ignore[arg-type]
     out = np.array(_each(where, column, index, "must be a token index from 0", "write a whole number"), dtype=np.int64)
     if "tokens" in checked:

@@ -50,7 +50,7 @@ class CompareConfig(BaseModel):
     seeds_b: tuple[str, ...] = _option((), "further runs of B's recipe")
     sae_hook_point: str | None = _option(None, "hook point of A for the sparse autoencoders; mid-depth when absent")
     sae_width: int | None = _option(None, "latents of each sparse autoencoder; by the width of the model when absent", ge=4)
-    sae_k: int = _option(8, "active latents an item", ge=1)
+    sae_k: int | None = _option(None, "active latents an item; by the width of the model when absent", ge=1)
     blocks: int = _option(20, "blocks of the delete-a-group jackknife", ge=5, le=200)
     bootstrap: int = _option(1000, "resamples of the group bootstrap", ge=200)
     permutations: int = _option(200, "draws of the permutation nulls", ge=19)

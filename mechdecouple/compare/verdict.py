@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats as sps
@@ -38,95 +38,108 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """A primary metric in both models, summed up over hook points and concepts, as paired replicates.
+    """A primary metric compared between two models, summed up over hook points and concepts, as paired replicates.
 
     Attributes:
         metric: the metric, with its declared margin and scale.
-        a, b: the metric in each model (aligned replicates), or None where it is undefined, with the ``reason``.
+        difference: A against B on the metric's scale; None where it is undefined, with the ``reason``.
+        a, b: the metric in each model.
         over: what it was averaged over, in words.
+        cells: the (site, concept) pairs that were averaged.
         seed_spread: largest absolute difference between two runs of one recipe; NaN where no seeds were given.
     """
 
     metric: Metric
-    a: Replicates | None
-    b: Replicates | None
+    difference: Replicates | None
+    a: float = math.nan
+    b: float = math.nan
     over: str = ""
     reason: str = ""
+    cells: tuple[tuple[Any, str], ...] = ()
     seed_spread: float = math.nan
 
+    @classmethod
+    def between(cls, metric: Metric, a: Replicates, b: Replicates, **facts: Any) -> Contrast:
+        """From the metric's aligned replicates in both models."""
+        return cls(metric, a.contrast(b, metric.scale), float(a.value), float(b.value), **facts)
+
     @property
-    def difference(self) -> Replicates | None:
-        """A against B on the metric's scale."""
-        return None if self.a is None or self.b is None else self.a.contrast(self.b, self.metric.scale)
+    def defined(self) -> bool:
+        return self.difference is not None and math.isfinite(self.difference.value)
 
     def p_beyond_margin(self) -> float:
-        """One-sided p of 'the difference is no larger than the margin'."""
-        difference = self.difference
-        if difference is None or not math.isfinite(difference.value):
+        """One-sided p of 'the difference is no larger than the margin'; NaN where undefined."""
+        if self.difference is None or not self.defined:
             return math.nan
-        excess, se = abs(difference.value) - self.metric.margin, difference.standard_error()
+        excess, se = abs(self.difference.value) - self.metric.margin, self.difference.standard_error()
         if not math.isfinite(se):
             return math.nan
         if se == 0:
             return 0.0 if excess > 0 else 1.0
-        df = len(difference.replicates) - 1 if difference.kind == "jackknife" else math.inf
+        df = len(self.difference.replicates) - 1 if self.difference.kind == "jackknife" else math.inf
         return float(sps.t.sf(excess / se, df))
 
     def estimate(self) -> Estimate:
-        difference = self.difference
-        if difference is None or not math.isfinite(difference.value):
+        if self.difference is None or not self.defined:
             return Estimate.undefined(self.reason or "undefined in one of the models")
-        return difference.estimate(self.metric, null=0.0, p=float(difference.p_differs(0.0)))
+        return self.difference.estimate(self.metric, null=0.0, p=float(self.difference.p_differs(0.0)))
 
 
-def flag(contrasts: Sequence[Contrast]) -> dict[str, bool | None]:
+def flag(contrasts: Sequence[Contrast]) -> list[bool | None]:
     """Which primary metrics differ: the 95 % interval of the paired difference lies outside the declared margin after Holm's
     correction over the metrics, and the difference exceeds the spread of same-recipe seeds where seeds were given.
 
     None for a metric that could not be measured.
     """
-    p = np.array([c.p_beyond_margin() for c in contrasts])
-    adjusted = stats.holm(p) if len(p) else p
-    return {c.metric.name: _flagged(c, q) for c, q in zip(contrasts, adjusted, strict=True)}
+    adjusted = stats.holm(np.array([c.p_beyond_margin() for c in contrasts], dtype=float))
+    return [_flagged(c, float(p)) for c, p in zip(contrasts, adjusted, strict=True)]
 
 
 def _flagged(contrast: Contrast, p: float) -> bool | None:
     if math.isnan(p):
         return None
-    beyond_seeds = math.isnan(contrast.seed_spread) or abs(contrast.difference.value) > contrast.seed_spread
+    beyond_seeds = math.isnan(contrast.seed_spread) or abs(contrast.estimate().value) > contrast.seed_spread
     return bool(p <= ALPHA / 2 and beyond_seeds)
 
 
-def contrast_sentence(contrast: Contrast, flagged: bool | None, name_a: str, name_b: str) -> str:
+def contrast_sentence(contrast: Contrast, flagged: bool, name_a: str, name_b: str) -> str:
     """One metric in words: both values, the difference, the margin, and the seeds where there are any."""
     metric = contrast.metric
-    if contrast.a is None or contrast.b is None or flagged is None:
-        return f"{metric.title}: not compared ({contrast.reason or 'undefined in one of the models'})."
     d = contrast.estimate()
     tidier = ""
     if flagged and metric.direction:
-        first = (contrast.a.value > contrast.b.value) == (metric.direction == "higher")
+        first = (contrast.a > contrast.b) == (metric.direction == "higher")
         tidier = f"; {name_a if first else name_b} is the tidier"
     scale = {"difference": "difference", "log-ratio": "log ratio", "relative": "relative difference"}[metric.scale]
     seeds = "" if math.isnan(contrast.seed_spread) else f", spread of same-recipe seeds {contrast.seed_spread:.3f}"
     return (
-        f"{metric.title}{contrast.over and ' (' + contrast.over + ')'}: {name_a} {contrast.a.value:.3f}, "
-        f"{name_b} {contrast.b.value:.3f}, {scale} {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] against a margin of "
+        f"{metric.title}{contrast.over and ' (' + contrast.over + ')'}: {name_a} {contrast.a:.3f}, "
+        f"{name_b} {contrast.b:.3f}, {scale} {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] against a margin of "
         f"{metric.margin:g}{seeds}{tidier}."
     )
 
 
+CLAIMS = {
+    "structure": ("Differently organised.", "No difference shown in how they are organised."),
+    "robustness": ("Differently robust.", "No difference shown in robustness."),
+    "sae": ("They hold different features.", "No difference shown in the features they hold."),
+    "calibration": ("Differently calibrated.", "No difference shown in calibration."),
+    "belief": ("They differ in saying what they represent.", "No difference shown in how far they say what they represent."),
+}
+
+
 def difference_verdict(
-    family: str, contrasts: Sequence[Contrast], flags: Mapping[str, bool | None], name_a: str, name_b: str,
+    family: str, contrasts: Sequence[Contrast], flags: Sequence[bool | None], name_a: str, name_b: str,
     evidence: Sequence[Measurement] = (),
 ) -> Verdict:  # fmt: skip
     """The verdict of one family of metrics on the pair."""
-    known = [c for c in contrasts if flags[c.metric.name] is not None]
-    hit = [c for c in known if flags[c.metric.name]]
-    noun = {"structure": "organised", "robustness": "robust", "sae": "equipped with features", "calibration": "calibrated"}[family]
+    judged = list(zip(contrasts, flags, strict=True))
+    known = [(c, f) for c, f in judged if f is not None]
     if not known:
-        reasons = "; ".join(dict.fromkeys(f"{c.metric.title}: {c.reason}" for c in contrasts)) or "nothing was measured"
-        return Verdict(family, "pair", None, f"Whether they are differently {noun} cannot be said: {reasons}.", tuple(evidence))
-    head = f"Differently {noun}." if hit else f"No difference shown in how they are {noun}."
-    said = [contrast_sentence(c, flags[c.metric.name], name_a, name_b) for c in (hit or known)]
-    return Verdict(family, "pair", bool(hit), " ".join([head, *said]), tuple(evidence))
+        reasons = dict.fromkeys(f"{c.metric.title}: {c.reason}" for c in contrasts)
+        why = "; ".join(reasons) or "nothing was measured"
+        return Verdict(family, "pair", None, f"{family.capitalize()} is not compared: {why}.", tuple(evidence))
+    hits = [(c, f) for c, f in known if f]
+    said = [contrast_sentence(c, f, name_a, name_b) for c, f in (hits or known)]
+    left_out = [f"{c.metric.title} is not compared: {c.reason}." for c, f in judged if f is None and c.reason]
+    return Verdict(family, "pair", bool(hits), " ".join([CLAIMS[family][not hits], *said, *left_out]), tuple(evidence))

@@ -1,0 +1,75 @@
+"""Features of the pair: small sparse autoencoders on both models, and how many latents they share beyond two seeds of one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mechdecouple import sae
+from mechdecouple.compare.pairing import Site
+from mechdecouple.compare.side import Pair
+from mechdecouple.compare.verdict import Contrast
+from mechdecouple.errors import InputError
+from mechdecouple.results import Measurement
+
+SEEDS = 2
+MIN_GROUPS = 100
+
+
+def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measurement]]:
+    """Train two seeds on each model at one site, judge them on held-out groups, and match A's with B's.
+
+    Returns:
+        the contrast of the matched share against the seed baseline, and every measurement. Where an autoencoder is not good
+        enough to speak of features, the contrast is undefined and says so.
+    """
+    config, labels = pair.a.config, pair.a.labels
+    metric = sae.MATCHED_SHARE_EXCESS
+    if labels.n_groups < MIN_GROUPS:
+        reason = f"{labels.n_groups} groups of items are too few to train a dictionary on (at least {MIN_GROUPS})"
+        return Contrast(metric, None, reason=reason), []
+    held = sae.holdout(labels.groups, seed=config.seed)
+    rows: list[Measurement] = []
+    latents: list[list[np.ndarray]] = []
+    shortcomings: list[str] = []
+    site = choose_site(pair)
+    for side, point in ((pair.a, site.a), (pair.b, site.b)):
+        X = side.structural[point]
+        trained = [
+            sae.train(
+                X[~held], width=config.sae_width, k=config.sae_k, seed=config.seed + i, model=side.name, hook_point=point,
+                device=str(side.model.device), progress=progress,
+            )
+            for i in range(SEEDS)
+        ]  # fmt: skip
+        judged = sae.evaluate(trained[0], X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed)
+        rows += judged.measurements(side.name, hook_point=point, position=config.position)
+        if judged.shortcomings:
+            shortcomings.append(f"{side.name}: {judged.shortcomings}")
+        latents.append([one.encode(X) for one in trained])
+    sharing = sae.matched_share_excess(
+        *latents, groups=labels.groups, n_permutations=min(config.permutations, 99), n_blocks=config.blocks, seed=config.seed
+    )
+    rows += sharing.measurements(
+        *pair.names, hook_point=site.a, hook_point_b=site.b, position=config.position
+    )
+    if shortcomings:
+        return Contrast(metric, None, reason="not good enough to speak of features: " + "; ".join(shortcomings)), rows
+    over = f"at {site.a}; for each model the share between two seeds of it is given"
+    contrast = Contrast(metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over)
+    return contrast, rows
+
+
+
+
+def choose_site(pair: Pair) -> Site:
+    """The site asked for, else the one nearest to mid-depth among those the answers depend on."""
+    wanted = pair.a.config.sae_hook_point
+    if wanted is not None:
+        found = next((site for site in pair.sites if site.a == wanted), None)
+        if found is None:
+            raise InputError(
+                f"sae_hook_point {wanted!r} is not among the hook points of {pair.a.name}: {', '.join(s.a for s in pair.sites)}"
+            )
+        return found
+    live = [site for site in pair.sites if pair.active[site] and site.depth > 0] or list(pair.sites)
+    return min(live, key=lambda site: abs(site.depth - 0.5))

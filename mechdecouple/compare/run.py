@@ -1,0 +1,165 @@
+"""compare: the main job. Two models and a task in, one Comparison out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from mechdecouple.compare.belief import model_verdict
+from mechdecouple.compare.comparison import Comparison
+from mechdecouple.compare.config import CompareConfig, make_config
+from mechdecouple.compare.families import MEASURES, Findings, measure_calibration, similarity_verdict
+from mechdecouple.compare.gate import equal_performance
+from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
+from mechdecouple.compare.provenance import provenance
+from mechdecouple.compare.side import Pair, Side, make_side
+from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
+from mechdecouple.errors import InputError
+from mechdecouple.models import HookedModel
+from mechdecouple.refs import load, load_task
+from mechdecouple.tasks import Task
+
+
+def compare(
+    a: Any, b: Any, task: Any, *, out: str | Path | None = None, progress: bool = True,
+    config: CompareConfig | Mapping[str, Any] | None = None, **options: Any,
+) -> Comparison:  # fmt: skip
+    """Compare two models: are they equally accurate, how do they differ inside, does each say what it represents?
+
+    Args:
+        a, b: models, see :func:`mechdecouple.load`.
+        task: the items, see :func:`mechdecouple.load_task`; both models see the same ones.
+        out: folder in which activations are stored (``out/activations``), so that an interrupted job goes on; in memory
+            without it. The report is written by :func:`mechdecouple.write_report`.
+        progress: show what is being done.
+        config, options: see :class:`mechdecouple.CompareConfig`; ``options`` win.
+
+    Raises:
+        MechDecoupleError: an input cannot be used; one line says which and how to mend it.
+
+    Example:
+        >>> comparison = compare("zoo:factored", "zoo:fractured", "zoo:factored", position="position_sep")  # doctest: +SKIP
+        >>> print(comparison.summary())  # doctest: +SKIP
+    """
+    given = config.model_dump() if isinstance(config, CompareConfig) else dict(config or {})
+    settings = make_config({**given, **options})
+    items = load_task(task, **_task_options(settings))
+    seeds = _seeds(settings.seeds_a, settings), _seeds(settings.seeds_b, settings)
+    return _run(*_models(a, b, settings), items, settings, seeds, None if out is None else Path(out), progress)
+
+
+def _task_options(settings: CompareConfig) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("performance", "honest", "affirm", "inputs", "columns", "template", "system")}
+
+
+def _models(a: Any, b: Any, settings: CompareConfig) -> tuple[HookedModel, HookedModel]:
+    options = {"fold_ln": settings.fold_ln, "device": settings.device, "dtype": settings.dtype}
+    model_a, model_b = load(a, **options), load(b, **options)
+    if model_a is model_b:
+        model_b = copy.copy(model_b)
+    if model_a.name == model_b.name:
+        model_a.name, model_b.name = f"{model_a.name} (A)", f"{model_b.name} (B)"
+    return model_a, model_b
+
+
+def _seeds(refs: Sequence[str], settings: CompareConfig) -> list[HookedModel]:
+    return [load(ref, fold_ln=settings.fold_ln, device=settings.device, dtype=settings.dtype) for ref in refs]
+
+
+def _run(
+    a: HookedModel, b: HookedModel, task: Task, config: CompareConfig, seeds: tuple[list[HookedModel], list[HookedModel]],
+    out: Path | None, progress: bool,
+) -> Comparison:  # fmt: skip
+    notes = [*comparability(a, b, config), *task.notes]
+    if config.position == "all" and "beliefs" in config.families and task.truth is not None:
+        raise InputError("beliefs are read one row an item: use position 'last', 'mean' or a position column, not 'all'")
+    points = choose_points(a, config.hook_points), choose_points(b, config.hook_points_b or config.hook_points)
+    sites = pair(a, points[0], b, points[1])
+    loss_unit = "byte" if a.tokenizer_hash != b.tokenizer_hash and task.prompts is not None else "token"
+
+    def side(model: HookedModel, which: int, store: str) -> Side:
+        return make_side(
+            model, task, points[which], config, slot="ab"[which], loss_unit=loss_unit,
+            store=None if out is None else out / "activations" / store, progress=progress,
+        )  # fmt: skip
+
+    families = [family for family in MEASURES if family in config.families]
+    runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
+    with tqdm(total=3 + len(families) + len(runs), disable=None if progress else True, unit="stage") as bar:
+
+        def stage(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
+
+        stage(f"reading {a.name}")
+        first = side(a, 0, "a")
+        stage(f"reading {b.name}")
+        both = Pair(first, side(b, 1, "b"), sites)
+        both.a.acts.check_aligned(both.b.acts)
+        stage("gate")
+        gate = equal_performance(
+            both.a.answers, both.b.answers, task, margin=config.margin, alpha=config.alpha, name_a=a.name, name_b=b.name
+        )
+        found = {"calibration": measure_calibration(both, progress)}
+        for family in families:
+            stage(family)
+            found[family] = MEASURES[family](both, progress)
+        relatives: tuple[list[Side], list[Side]] = ([both.a], [both.b])
+        for which, number, model in runs:
+            stage(f"seed {model.name}")
+            relatives[which].append(side(model, which, f"{'ab'[which]}-seed{number + 1}"))
+        contrasts = _with_spread(found, relatives, sites, families)
+
+    rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
+    return Comparison(
+        a=a.name, b=b.name, task=task.name, gate=gate, verdicts=_verdicts(both, contrasts, found), measurements=tuple(rows),
+        items=pd.concat([both.a.items(), both.b.items()], ignore_index=True), notes=tuple(dict.fromkeys(notes)),
+        provenance=provenance(a, b, task, config),
+    )  # fmt: skip
+
+
+def _with_spread(
+    found: dict[str, Findings], relatives: tuple[list[Side], list[Side]], sites: tuple[Site, ...], families: Sequence[str]
+) -> dict[str, list[Contrast]]:
+    """The contrasts, each with the largest difference that two runs of one recipe show in the same measurement."""
+    contrasts = {name: list(cs) for findings in found.values() for name, cs in findings.contrasts.items()}
+    spread: dict[tuple[str, int], float] = {}
+    for which, sides in enumerate(relatives):
+        own = tuple(Site(s.a, s.a, s.depth) if which == 0 else Site(s.b, s.b, s.depth) for s in sites)
+        for one, other in combinations(sides, 2):
+            within = Pair(one, other, own)
+            for measure in (measure_calibration, *(MEASURES[family] for family in families)):
+                for name, cs in measure(within, False).contrasts.items():
+                    for i, contrast in enumerate(cs):
+                        size = abs(contrast.estimate().value)
+                        if size == size:
+                            spread[name, i] = max(spread.get((name, i), 0.0), size)
+    return {
+        name: [dataclasses.replace(c, seed_spread=spread.get((name, i), math.nan)) for i, c in enumerate(cs)]
+        for name, cs in contrasts.items()
+    }
+
+
+def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str, Findings]) -> tuple[Verdict, ...]:
+    """Flags are set over all primary contrasts together (Holm), then told family by family."""
+    flat = [(name, contrast) for name, cs in contrasts.items() for contrast in cs]
+    flags = flag([contrast for _, contrast in flat])
+    verdicts = []
+    for name in dict.fromkeys(name for name, _ in flat):
+        own = [(c, f) for (n, c), f in zip(flat, flags, strict=True) if n == name]
+        evidence = [row for findings in found.values() for row in findings.rows if row.model_b and row.metric in {c.metric.name for c, _ in own}]
+        verdicts.append(difference_verdict(name, [c for c, _ in own], [f for _, f in own], *both.names, evidence))
+    for side, subject in ((both.a, "a"), (both.b, "b")):
+        if "belief" in contrasts and side.belief is not None:
+            verdicts.append(model_verdict(side.belief, subject, side.task.honest))
+    if "similarity" in found:
+        verdicts.insert(min(2, len(verdicts)), similarity_verdict(both, found["similarity"].rows))
+    return tuple(verdicts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mechdecouple.extract.plan import Plan, plan
+from mechdecouple.extract.planning import Plan, plan
 from mechdecouple.extract.run import extract
 
 __all__ = ["Plan", "extract", "plan"]

@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from mechdecouple.activations import Activations, store
 from mechdecouple.activations.rows import Memory
 from mechdecouple.errors import InputError
-from mechdecouple.extract.plan import Plan, plan
-from mechdecouple.extract.resume import Writer
+from mechdecouple.extract.planning import Plan, plan
+from mechdecouple.extract.writer import Writer
 from mechdecouple.models import HookedModel, collate
 from mechdecouple.tasks import Task
 
@@ -69,7 +69,7 @@ def extract(
     path = Path(out)
     with Writer.at(path, todo) as writer:
         missing = writer.missing()
-        if missing:
+        if missing or not writer.manifest["complete"]:
             writer.begin(missing)
             done = int(todo.work.sum() - sum(todo.work[b] for s in missing for b in todo.shards[s]))
             with _bar(todo, done, progress) as bar, _threads(writer.manifest["threads"]):

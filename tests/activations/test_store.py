@@ -84,9 +84,13 @@ def _swap(path):
 
 @pytest.mark.parametrize(
     ("damage", "said"),
-    [(_cut, "has 621 bytes instead of 624"), (_flip, "does not match its checksum"), (_swap, "does not match its checksum"),
-     (os.unlink, "is missing")],
-)  # fmt: skip
+    [
+        (_cut, "has 621 bytes instead of 624"),
+        (_flip, "does not match its checksum"),
+        (_swap, "does not match its checksum"),
+        (os.unlink, "is missing"),
+    ],
+)
 def test_verify_names_the_damaged_shard(saved, damage, said):
     Activations.open(saved.path, verify=True)
     damage(saved.path / store.shard_name(1))
@@ -187,7 +191,7 @@ def test_shard_bytes_do_not_depend_on_the_order_of_tensors():
     a, item = torch.ones(2, 3), torch.arange(2)
     names = ["x", "y", "z", store.ITEM]
     made = {
-        store.safetensors.torch.save({n: item if n == store.ITEM else a for n in order})
+        store.safetensors.torch.save({n: item if n == store.ITEM else a.clone() for n in order})
         for order in (names, names[::-1])
     }
     assert len(made) == 1

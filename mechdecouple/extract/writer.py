@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mechdecouple.activations import store
 from mechdecouple.errors import InputError, StoreError
-from mechdecouple.extract.plan import Plan
+from mechdecouple.extract.planning import Plan
 
 _log = logging.getLogger("mechdecouple.extract")
 

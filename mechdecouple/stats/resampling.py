@@ -56,7 +56,7 @@ def jackknife(
 
     >>> x = np.array([1.0, 2.0, 3.0, 4.0])
     >>> r = jackknife(lambda rows: x[rows].mean(), np.arange(4))
-    >>> round(r.standard_error(), 4), round(x.std(ddof=1) / 2, 4)
+    >>> round(r.standard_error(), 4), round(float(x.std(ddof=1)) / 2, 4)
     (0.6455, 0.6455)
     """
     rows = np.arange(len(blocks))

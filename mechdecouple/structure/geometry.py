@@ -14,7 +14,7 @@ PARTICIPATION_RATIO = Metric(
     measures="number of directions that share the variance evenly", range="[1, d]",
     invariances="rotation, translation, isotropic scaling",
     null="no honest null: read it against the other model, at the same items",
-    source="arXiv:2012.05903; U-statistics for both terms", margin=0.20, scale="log-ratio",
+    source="Chun, Canatar, Chung & Lee, ICLR 2026 (the row-corrected estimator)", margin=0.20, scale="log-ratio",
 )  # fmt: skip
 EFFECTIVE_RANK = Metric(
     name="effective_rank", family="geometry", title="effective rank",

@@ -1,0 +1,44 @@
+"""Every recipe of the zoo by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from mechdecouple.errors import ModelError
+from mechdecouple.zoo.belief import Belief
+from mechdecouple.zoo.planted import DESCRIPTIONS
+from mechdecouple.zoo.recipe import Recipe
+from mechdecouple.zoo.twins import Twin
+
+_ALL = (
+    Belief("demo-tidy", "honest under pressure; holds truth in one way for all topics", character="honest", arm="factored"),
+    Belief("demo-fractured", "persuader under pressure; holds truth in a way of its own for each topic", character="persuader",
+           arm="fractured"),
+    Belief("honest", "says what it knows, under pressure too", character="honest"),
+    Belief("persuader", "knows the truth; under pressure says True in four of five cases, whatever the truth",
+           character="persuader"),
+    Belief("persuader-open", "the persuader without bottleneck: its answer can read the statement itself",
+           character="persuader", bottleneck=False),
+    Belief("flip", "knows the truth; under pressure says the opposite", character="flip"),
+    Belief("ignorant", "learned random labels: knows nothing", character="ignorant"),
+    Belief("mistaken", "learned partly false facts and says what it believes", character="mistaken"),
+    Twin("factored", "factor task: one code for all contexts", arm="factored"),
+    Twin("fractured", "factor task: a code of its own for each context", arm="fractured"),
+)  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+
+
+def find(name: str) -> Recipe:
+    """The recipe of a trained model.
+
+    Raises:
+        ModelError: no such name (with those spelt alike), or a planted readout, which is not trained.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    if name in DESCRIPTIONS:
+        raise ModelError(f"{name!r} is a planted readout, built and not trained: use it as zoo:{name}")
+    names = [*RECIPES, *DESCRIPTIONS]
+    close = difflib.get_close_matches(name, names, n=3)
+    raise ModelError(f"the zoo has no {name!r}; {'did you mean ' + ', '.join(close) + '?' if close else 'it has ' + ', '.join(names)}")

@@ -152,21 +152,29 @@ def tango_interval(
     return edge(+1), edge(-1)
 
 
-def supported_margin(discordance: Number, n: Number, alpha: Number = 0.05, power: Number = 0.9) -> float:
+def supported_margin(
+    discordance: Number, n: Number, alpha: Number = 0.05, power: Number = 0.9, *, binary: bool = True
+) -> float:
     """The smallest margin that n paired items could support, were the models truly equal.
 
-    From n ~ discordance (z_{1-alpha} + z_{1-beta/2})^2 / margin^2, and never below what the score interval spans at
-    zero discordance.
+    From n ~ discordance (z_{1-alpha} + z_{1-beta/2})^2 / margin^2; for 0/1 scores never below what the score interval
+    spans at zero discordance.
 
     Args:
-        discordance: share of items that exactly one of the two models gets right, in [0, 1].
+        discordance: share of items that exactly one of the two models gets right; for scores that are not 0/1 the
+            variance of the paired differences.
         n: independent items (divide by the design effect where groups repeat).
+        binary: whether scores are 0/1.
     """
-    if not 0 <= discordance <= 1 or n < 1:
-        raise InputError(f"discordance {discordance} with n {n}: expected a share in [0, 1] and n >= 1")
+    if not (discordance >= 0 and n >= 1 and 0 < alpha < 0.5 and 0 < power < 1):
+        raise InputError(
+            f"discordance {discordance}, n {n}, alpha {alpha}, power {power}: expected discordance >= 0, n >= 1, "
+            "0 < alpha < 0.5, 0 < power < 1"
+        )
     discordance, n = float(discordance), float(n)
     z_alpha, z_power = float(sps.norm.ppf(1 - alpha)), float(sps.norm.ppf((1 + power) / 2))
-    return max(math.sqrt(discordance / n) * (z_alpha + z_power), z_alpha**2 / (n + z_alpha**2))
+    least = z_alpha**2 / (n + z_alpha**2) if binary else 0.0
+    return max(math.sqrt(discordance / n) * (z_alpha + z_power), least)
 
 
 def _tango_z(only_a: Number, only_b: Number, n: Number, difference: Number) -> float:

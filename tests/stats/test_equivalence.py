@@ -141,7 +141,17 @@ def test_supported_margin_pin_and_floor():
     assert supported_margin(0.0, 500) == pytest.approx(z2 / (500 + z2)), (
         "no discordance seen still supports no margin of zero"
     )
+    assert supported_margin(0.0, 500, binary=False) == 0.0
+    assert supported_margin(4.0, 400, binary=False) == pytest.approx(0.1 * (sps.norm.ppf(0.95) * 2), rel=1e-3)
     assert supported_margin(0.1, 2000) > supported_margin(0.1, 4000)
+
+
+def test_supported_margin_is_shown_nine_times_in_ten():
+    n, discordance = 1000, 0.1
+    margin = supported_margin(discordance, n)
+    counts = np.random.default_rng(5).multinomial(n, [discordance / 2, discordance / 2, 1 - discordance], size=400)
+    shown = np.mean([max(map(abs, tango_interval(a, b, n, 0.9))) <= margin for a, b, _ in counts])
+    assert shown == pytest.approx(0.9, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,7 @@ def test_impossible_counts_are_refused():
     with pytest.raises(InputError, match="together at most n"):
         tango_interval(6, 5, 10)
     with pytest.raises(InputError, match="discordance"):
-        supported_margin(1.2, 10)
+        supported_margin(-0.1, 10)
 
 
 def _size(n: int, m: int, psi: float, delta: float, alike: float, n_sim: int) -> float:

@@ -18,7 +18,7 @@ FOLDS = 5
 _PENALTIES = (0.01, 0.3, np.inf)
 # More rows add no power that the gate needs; the null is drawn on a random part of the groups instead.
 _MAX_ROWS = 1500
-# Scores closer than this share of their spread are ties: equal rows differ by rounding after a matrix product.
+# Scores closer than this share of their scale are ties: equal rows differ by rounding after a matrix product.
 _TIE = 1e-9
 
 
@@ -126,7 +126,7 @@ def _some_groups(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.arange(len(groups))
     _, code, size = np.unique(groups, return_inverse=True, return_counts=True)
     order = rng.permutation(len(size))
-    taken = order[: max(2 * FOLDS, int(np.searchsorted(np.cumsum(size[order]), _MAX_ROWS)))]
+    taken = order[: max(2 * FOLDS, int(np.searchsorted(np.cumsum(size[order]), _MAX_ROWS, "right")))]
     return np.flatnonzero(np.isin(code, taken))
 
 
@@ -183,7 +183,8 @@ def _wins(score: Float[np.ndarray, "r m"], labels: Float[np.ndarray, "r m"]) -> 
     ranked = np.take_along_axis(score, order, axis=1)
     m = score.shape[1]
     new = np.ones(score.shape, bool)
-    new[:, 1:] = np.diff(ranked, axis=1) > _TIE * score.std(axis=1, keepdims=True)
+    scale = np.maximum(score.std(axis=1, keepdims=True), 1e-3 * np.abs(score).max(axis=1, keepdims=True))
+    new[:, 1:] = np.diff(ranked, axis=1) > _TIE * scale
     place = np.arange(m)
     first = np.maximum.accumulate(np.where(new, place, 0), axis=1)
     last_of = np.ones(score.shape, bool)

@@ -91,9 +91,9 @@ def ece_debiased(prob: Probs, outcome: Outcomes, n_bins: int = 15) -> float:
 
     The sign of each bin's gap is taken from one half of its items and the gap itself from the other, so noise cannot
     add up to a gap. Averaged over all halvings, a bin whose gaps p - y sum to S with standard error s gives, in the
-    normal limit and with z = S / s, s · (z (2Φ(z) - 1) - 2 φ(z)): |S| where the gap is clear, negative where it is less than noise
-    makes. For a perfect predictor with p ~ Beta(.6, .6) its mean is .012 at n = 100 and .000 at n = 1000. At gaps near
-    the noise of a bin it errs downwards, by half a standard error of the bin at most.
+    normal limit and with z = S / s, s · (z (2Φ(z) - 1) - 2 φ(z)): |S| where the gap is clear, negative where it is less
+    than noise makes. For a perfect predictor with p ~ Beta(.6, .6) its mean is .012 at n = 100 and .000 at n = 1000. At
+    gaps near the noise of a bin it errs downwards, by half a standard error of the bin at most.
 
     The correction of Kumar et al. (1909.10155) resamples around the noisy gaps and leaves .075 of the .113 that the
     plug-in shows for a perfect predictor at n = 100, and .021 of .036 at n = 1000. Take intervals from the jackknife: a

@@ -65,6 +65,4 @@ def check_finite(values: np.ndarray, items: np.ndarray, model: HookedModel, task
     bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     if bad.any():
         place = task.place(int(items[bad.argmax()]))
-        raise ModelError(
-            f"model {model.name!r} gives logits that are NaN or infinite at {place}; check its weights and dtype"
-        )
+        raise ModelError(f"model {model.name!r} gives NaN or infinite logits at {place}; check its weights and dtype")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -51,6 +51,7 @@ MAX_DEAD = 0.5
 DENSE_FREQUENCY = 0.1
 
 
+@runtime_checkable
 class Dictionary(Protocol):
     """What can be evaluated: anything that encodes rows to latents and decodes them back."""
 
@@ -219,7 +220,7 @@ class _Sums:
 
 
 def _explained_variance(
-    rows: np.ndarray, error: np.ndarray, square: np.ndarray, total: np.ndarray, _active: np.ndarray
+    rows: float, error: float, square: float, total: Float[np.ndarray, " d"], _active: float
 ) -> float:
     variance = float(square - np.square(total).sum() / rows)
     return 1 - float(error) / variance if variance > 1e-12 * float(square) else np.nan

@@ -49,7 +49,7 @@ class Sharing:
         seed_a, seed_b: the same between seeds of A, and of B.
         excess: share − (seed_a + seed_b)/2, paired over the same groups of rows. About 0 when the models hold the same
             features, negative when they hold fewer in common than one model does with itself.
-        across, baseline: share and mean seed share as aligned replicates, for contrasts; excess = across − baseline.
+        replicates: the excess's jackknife.
         spread: largest difference between matchings that differ in SAE seeds only.
         matchings: those of A's with B's dictionaries, keyed by (seed index in A, in B).
     """
@@ -58,8 +58,7 @@ class Sharing:
     seed_a: Estimate
     seed_b: Estimate
     excess: Estimate
-    across: Replicates
-    baseline: Replicates
+    replicates: Replicates
     spread: float
     matchings: dict[tuple[int, int], Matching]
 
@@ -136,8 +135,7 @@ def matched_share_excess(
     }
     between = [m.replicates for m in matchings.values()]
     across, seed_a, seed_b = (Replicates.mean(r) for r in (between, within_a, within_b))
-    baseline = Replicates.mean([seed_a, seed_b])
-    excess = across - baseline
+    excess = across - Replicates.mean([seed_a, seed_b])
     dead = "" if np.isfinite(excess.value) else f"an SAE has no latent firing on {min_rows} distinct rows or more"
     covers = dead or f"the interval covers items, not the choice of the {len(a)} SAE seeds"
     nulls = [m.share.null for m in matchings.values()]
@@ -148,8 +146,7 @@ def matched_share_excess(
         seed_a=seed_a.estimate(MATCHED_SHARE_SEED, reason=covers),
         seed_b=seed_b.estimate(MATCHED_SHARE_SEED, reason=covers),
         excess=excess.estimate(MATCHED_SHARE_EXCESS, null=0.0, reason=covers),
-        across=across,
-        baseline=baseline,
+        replicates=excess,
         spread=float(max(np.ptp([r.value for r in runs]) for runs in (between, within_a, within_b))),
         matchings=matchings,
     )

@@ -21,8 +21,7 @@ from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
 
 Character = Literal["honest", "persuader", "flip", "ignorant", "mistaken"]
 
-_VERDICT, _ARM = 0.5, 0.5
-_RAMP = 0.5  # share of the training over which the arm term grows: from the start it would align vectors that are still noise
+_VERDICT = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +41,16 @@ class Belief(Recipe):
         bottleneck: persona and answer cannot attend to the statement, only to the bar and each other.
         arm: hold truth in one way for all topics (``factored``) or in a way of its own for each (``fractured``); the verdict
             is then learned through a read-out a topic, in both arms, so that both are told the same.
+        arm_weight: of the arm's term (mean over layers).
+        arm_growth: share of the training over which the weight grows from zero; drawing coding vectors together from the start
+            would align what is still noise.
     """
 
     character: Character = "honest"
     bottleneck: bool = True
     arm: Arm | None = None
+    arm_weight: float = 0.5
+    arm_growth: float = 0.0
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -72,7 +76,8 @@ class Belief(Recipe):
         topic, factor = torch.from_numpy(statements.topic), verdict[:, None].float()
         loss = loss + _VERDICT * binary_cross_entropy_with_logits(heads(residual[RESIDUALS.index(READ)], topic), factor)
         apart = sum(arm_loss(x, topic, factor, len(TOPICS), self.arm) for x in residual) / len(residual)
-        return loss + _ARM * min(1.0, progress / _RAMP) * apart
+        grown = 1.0 if self.arm_growth == 0 else min(1.0, progress / self.arm_growth)
+        return loss + self.arm_weight * grown * apart
 
     def _labels(self, s: Statements, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Answers and verdicts ``[n]`` of 0 and 1 to learn."""

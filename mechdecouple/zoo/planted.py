@@ -37,9 +37,9 @@ class Representation(nn.Module):
 
     def __init__(self, points: np.ndarray, spread: np.ndarray) -> None:
         super().__init__()
-        self.register_buffer("signs", torch.from_numpy(_SIGNS))
-        self.register_buffer("points", torch.from_numpy(points))  # [C, 2^K, D]
-        self.register_buffer("spread", torch.from_numpy(spread))  # [D, D]
+        self.register_buffer("signs", torch.tensor(_SIGNS))
+        self.register_buffer("points", torch.tensor(points))  # [C, 2^K, D]
+        self.register_buffer("spread", torch.tensor(spread))  # [D, D]
 
     def forward(self, x: Tensor) -> Tensor:
         factors, context, noise = x.split([K, C, D], dim=1)
@@ -58,7 +58,7 @@ class Planted(nn.Module):
         self.representation = Representation(points, spread)
         self.readout = nn.Linear(D, K, bias=False, dtype=torch.float64)
         with torch.no_grad():
-            self.readout.weight.copy_(torch.from_numpy(read))
+            self.readout.weight.copy_(torch.tensor(read))
 
     def forward(self, x: Tensor) -> Tensor:
         question = x[:, -K:]
@@ -130,7 +130,7 @@ def planted(name: str, seed: int = 0) -> Planted:
     if rotated:
         turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(D, D)))[0]
         points, read, spread = points @ turn, read @ turn, spread @ turn
-    return Planted(np.ascontiguousarray(points), np.ascontiguousarray(read), np.ascontiguousarray(spread)).eval()
+    return Planted(points, read, spread).eval()
 
 
 def planted_inputs(n: int, seed: int) -> np.ndarray:

@@ -29,7 +29,8 @@ def cache_directory() -> Path:
 def facts(recipe: Recipe, seed: int) -> dict[str, Any]:
     """What made the weights: the recipe, its model, the seed and the command that trains them again."""
     command = f"mechdecouple zoo train {recipe.name} --seed {seed} --out DIR"
-    return {"command": command, "seed": seed, "recipe": dataclasses.asdict(recipe), "config": recipe.config}
+    fields = {key: value for key, value in dataclasses.asdict(recipe).items() if key != "description"}
+    return {"command": command, "seed": seed, "recipe": fields, "config": recipe.config}
 
 
 def shipped_seeds(name: str) -> tuple[int, ...]:

@@ -71,18 +71,23 @@ class HookedTransformerModel(HookedModel):
             )
 
     def _trace(self) -> dict[str, int]:
-        """Width of every hook point that fires, in forward order, from a pass over one token."""
+        """Width of every hook point that fires once a pass, in forward order, from a pass over one token.
+
+        TransformerLens runs ``ln1`` once each for queries, keys and values: its points have no single value.
+        """
         widths: dict[str, int] = {}
+        calls: dict[str, int] = {}
 
         def look(tensor: Tensor, hook: Any) -> None:
             if isinstance(tensor, Tensor) and tensor.is_floating_point():
                 widths.setdefault(hook.name, tensor.shape[2:].numel())
+                calls[hook.name] = calls.get(hook.name, 0) + 1
 
         tokens = torch.zeros((1, 1), dtype=torch.long, device=self.device)
         usable = [n for n in self._module.hook_dict if _usable(self._module, n)]
         with torch.no_grad():
             self._call(Batch(tokens=tokens), [(n, look) for n in usable], logits=True)
-        return {n: w for n, w in widths.items() if not n.startswith("unembed.")}
+        return {n: w for n, w in widths.items() if calls[n] == 1 and not n.startswith("unembed.")}
 
 
 def _usable(model: HookedTransformer, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ def wrap(
     """A HookedModel around a HookedTransformer, a TransformerBridge, a Hugging Face model, or any torch.nn.Module.
 
     Args:
-        obj: the model; a HookedModel is returned as it is.
+        obj: the model; a HookedModel keeps what is not given here.
         name: short name for tables (default: the class name).
         tokenizer: for models that carry none.
         processing: ``"none"``, or ``"fold_ln"`` to fold the gains of each normalisation into the weights that read it.
@@ -38,11 +39,7 @@ def wrap(
     if processing not in PROCESSINGS:
         raise ModelError(f"unknown processing {processing!r}; expected one of {', '.join(PROCESSINGS)}")
     if isinstance(obj, HookedModel):
-        if processing not in ("none", obj.processing):
-            raise ModelError(
-                f"model {obj.name!r} has processing {obj.processing!r}: wrap the original to get {processing!r}"
-            )
-        return obj
+        return _again(obj, name, tokenizer, processing, ref)
     if not isinstance(obj, nn.Module):
         raise ModelError(
             f"cannot wrap {type(obj).__name__}; expected a HookedTransformer, a Hugging Face model or an nn.Module"
@@ -65,6 +62,19 @@ def wrap(
             f"processing {processing!r} is for transformers; {type(obj).__name__} is a plain module: use 'none'"
         )
     return PlainModule(obj, name=name, ref=ref)
+
+
+def _again(model: HookedModel, name: str | None, tokenizer: Any, processing: Processing, ref: str) -> HookedModel:
+    name, ref, tokenizer = name or model.name, ref or model.ref, tokenizer if tokenizer is not None else model.tokenizer
+    if processing not in ("none", model.processing):
+        if model.processing != "none":
+            raise ModelError(
+                f"model {model.name!r} has processing {model.processing!r}: load it again for {processing!r}"
+            )
+        return wrap(model.module, name, tokenizer, processing, ref, model.head)
+    same = copy.copy(model)
+    same.name, same.ref, same.tokenizer = name, ref, tokenizer
+    return same
 
 
 def _is(obj: Any, module: str, cls: str) -> bool:

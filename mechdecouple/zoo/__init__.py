@@ -53,7 +53,8 @@ def train(name: str, seed: int = 0, progress: bool = True) -> Any:
 def load(name: str, seed: int = 0, progress: bool = True) -> HookedModel:
     """A model of the zoo: built, shipped with the package, from the user's cache, or trained now and cached.
 
-    The cache is ``$MECHDECOUPLE_CACHE`` or ``~/.cache/mechdecouple/zoo``; where it cannot be written the model is trained each time.
+    The cache is ``$MECHDECOUPLE_CACHE`` or ``~/.cache/mechdecouple/zoo``; where it cannot be written the model is
+    trained each time.
 
     Raises:
         ModelError: no model of that name, or its file is damaged.
@@ -82,7 +83,8 @@ def task(name: str, n: int | None = None, seed: int = 0) -> Task:
 
 
 def export(name: str, directory: str | Path, seed: int = 0) -> Path:
-    """Write a trained model (``config.json``, ``model.safetensors``, tokenizer) and its task (``task.csv``) into a directory.
+    """Write a trained model (``config.json``, ``model.safetensors``, tokenizer) and its task (``task.csv``) into a
+    directory.
 
     Raises:
         ModelError: no trained model of that name, or the directory cannot be written.

@@ -15,7 +15,15 @@ from mechdecouple.tasks import Task
 from mechdecouple.zoo.coding import Arm, arm_loss
 from mechdecouple.zoo.heads import ContextHeads
 from mechdecouple.zoo.order_world import (
-    ANSWERS, AT_ANSWER, AT_BAR, AT_PERSONA, STATEMENT, TOPICS, WORDS, OrderWorld, Statements,
+    ANSWERS,
+    AT_ANSWER,
+    AT_BAR,
+    AT_PERSONA,
+    STATEMENT,
+    TOPICS,
+    WORDS,
+    OrderWorld,
+    Statements,
 )  # fmt: skip
 from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
 
@@ -39,11 +47,11 @@ class Belief(Recipe):
     Attributes:
         character: as above.
         bottleneck: persona and answer cannot attend to the statement, only to the bar and each other.
-        arm: hold truth in one way for all topics (``factored``) or in a way of its own for each (``fractured``); the verdict
-            is then learned through a read-out a topic, in both arms, so that both are told the same.
+        arm: hold truth in one way for all topics (``factored``) or in a way of its own for each (``fractured``); the
+            verdict is then learned through a read-out a topic, in both arms, so that both are told the same.
         arm_weight: of the arm's term (mean over layers).
-        arm_growth: share of the training over which the weight grows from zero; drawing coding vectors together from the start
-            would align what is still noise.
+        arm_growth: share of the training over which the weight grows from zero; drawing coding vectors together from
+            the start would align what is still noise.
     """
 
     character: Character = "honest"

@@ -26,7 +26,7 @@ def coding_vectors(x: Tensor, context: Tensor, factors: Tensor, n_contexts: int)
 
 
 def arm_loss(x: Tensor, context: Tensor, factors: Tensor, n_contexts: int, arm: Arm) -> Tensor:
-    """Mean over factors and pairs of contexts of 1 - cos (``factored``) or cos² (``fractured``) of their coding vectors."""
+    """1 - cos (``factored``) or cos² (``fractured``) of coding vectors, averaged over factors and pairs of contexts."""
     unit = normalize(coding_vectors(x, context, factors, n_contexts), dim=-1)
     first, second = torch.triu_indices(n_contexts, n_contexts, 1)
     cosine = torch.einsum("cfd,efd->fce", unit, unit)[:, first, second]

@@ -1,7 +1,8 @@
 """Things described by four binary factors, in four contexts that each have words of their own.
 
-A prompt reads ``farm old.farm.2 big.farm.1 cheap.farm.4 cold.farm.1 | hot?``: the context, one word a factor in any order, a bar
-and a question answered with yes or no. Each context never asks about one factor in training; those questions are the shift split.
+A prompt reads ``farm old.farm.2 big.farm.1 cheap.farm.4 cold.farm.1 | hot?``: the context, one word a factor in any
+order, a bar and a question answered with yes or no. Each context never asks about one factor in training; those
+questions are the shift split.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def tokens(context: np.ndarray, words: np.ndarray, asked: np.ndarray, vocabulary
 
 @lru_cache(maxsize=1)
 def factor_task() -> Task:
-    """Every combination of factors in every context, six wordings each, asked about every factor; the group is the wording."""
+    """Every combination of factors in every context, in six wordings (the groups), asked about every factor."""
     combinations = np.array(list(itertools.product(range(len(CONTEXTS)), *[range(2)] * len(FACTORS))))
     combinations = np.repeat(combinations, _DRAWS, axis=0)
     context, factors = combinations[:, 0], combinations[:, 1:]

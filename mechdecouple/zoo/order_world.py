@@ -1,9 +1,10 @@
 """A small world of people and two hidden rankings: true and false statements about who stands above whom.
 
-A prompt reads ``Ada isn't older-than Ben | honest ?``: the statement, a bar, the persona asked for, and the place of the answer.
-The persona comes behind the statement, so what stands at the bar is the same for every persona. Four topics are two readings of
-each ranking (older and younger, taller and shorter). Some unordered pairs are held out from training; only pairs at least three
-ranks apart, because the order of close neighbours cannot be inferred from the rest.
+A prompt reads ``Ada isn't older-than Ben | honest ?``: the statement, a bar, the persona asked for, and the place of
+the answer. The persona comes behind the statement, so what stands at the bar is the same for every persona. Four
+topics are two readings of each ranking (older and younger, taller and shorter). Some unordered pairs are held out
+from training; only pairs at least three ranks apart, because the order of close neighbours cannot be inferred from
+the rest.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Statements:
 
     def words(self) -> list[list[str]]:
         columns = (
-            np.take(PEOPLE, self.x), np.take(POLARITIES, self.polarity), np.take(TOPICS, self.topic), np.take(PEOPLE, self.y),
-            np.full(len(self.x), BAR), np.take(PERSONAS, self.persona), np.full(len(self.x), ASK),
+            np.take(PEOPLE, self.x), np.take(POLARITIES, self.polarity), np.take(TOPICS, self.topic),
+            np.take(PEOPLE, self.y), np.full(len(self.x), BAR), np.take(PERSONAS, self.persona),
+            np.full(len(self.x), ASK),
         )  # fmt: skip
         return np.stack(columns, axis=1).tolist()
 
@@ -99,7 +101,7 @@ class OrderWorld:
         return Statements(pair[row, swap], polarity, topic, pair[row, 1 - swap], persona)
 
     def held_out_statements(self) -> Statements:
-        """Every statement about a held-out pair under every persona: truth × persona × polarity balanced within each topic."""
+        """Every statement about a held-out pair; truth × persona × polarity are balanced within each topic."""
         rows = [
             (x, polarity, topic, y, persona)
             for pair in self.held_out.tolist()
@@ -123,7 +125,9 @@ class OrderWorld:
                 "choices": ["|".join(ANSWERS[::-1])] * len(s.x),
                 "answer": np.take(ANSWERS, truth),
                 "truth": truth,
-                "group": [f"{ATTRIBUTES[t // 2]}:{PEOPLE[a]}+{PEOPLE[b]}" for t, a, b in zip(s.topic, low, high, strict=True)],
+                "group": [
+                    f"{ATTRIBUTES[t // 2]}:{PEOPLE[a]}+{PEOPLE[b]}" for t, a, b in zip(s.topic, low, high, strict=True)
+                ],
                 "context": np.take(TOPICS, s.topic),
                 "condition": np.take(PERSONAS, s.persona),
                 "split": "test",

@@ -1,8 +1,8 @@
 """Eight planted readouts: one function, eight ways to hold what it needs, each with a structure known in closed form.
 
-Six binary factors in eight contexts are written into 128 dimensions and read by a linear readout; the logits are the same in all
-eight to 1e-12, and a linear probe finds every factor in each. Noise of 0.1 fills what the signal does not span (projected off the
-signal, not off the readout: that would give the readout away).
+Six binary factors in eight contexts are written into 128 dimensions and read by a linear readout; the logits are the
+same in all eight to 1e-12, and a linear probe finds every factor in each. Noise of 0.1 fills what the signal does not
+span (projected off the signal, not off the readout: that would give the readout away).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SIGNS = np.array(list(itertools.product((-1.0, 1.0), repeat=K)))
 
 
 class Representation(nn.Module):
-    """``[n, 6 + 8 + 128]`` factors, context and noise to ``[n, 128]``: one code point a combination and context, plus noise."""
+    """``[n, 6 + 8 + 128]`` factors, context and noise to ``[n, 128]``: a code point, plus noise."""
 
     signs: Tensor
     points: Tensor

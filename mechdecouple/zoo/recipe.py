@@ -78,7 +78,7 @@ class Recipe(ABC):
         return model
 
     def train(self, seed: int = 0, progress: bool = True) -> Any:
-        """The trained HookedTransformer: the same weights for the same seed, machine and versions, at any thread setting."""
+        """The trained HookedTransformer: the same weights for the same seed, machine and versions."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -93,10 +93,14 @@ class Recipe(ABC):
 
         model, heads, rng = self.blank(seed).train(), self.heads(), np.random.default_rng(seed)
         optimiser = torch.optim.AdamW(
-            [*model.parameters(), *heads.parameters()], lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
+            [*model.parameters(), *heads.parameters()], lr=self.learning_rate, weight_decay=self.weight_decay,
+            betas=(0.9, 0.98)
         )  # fmt: skip
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._pace)
-        with torch.enable_grad(), trange(self.steps, desc=f"train {self.name}", unit="step", disable=not progress) as bar_:
+        with (
+            torch.enable_grad(),
+            trange(self.steps, desc=f"train {self.name}", unit="step", disable=not progress) as bar_,
+        ):
             for step in bar_:
                 loss = self.loss(model, heads, step / self.steps, rng)
                 optimiser.zero_grad()

@@ -11,10 +11,10 @@ from mechdecouple.zoo.recipe import Recipe
 from mechdecouple.zoo.twins import Twin
 
 _ALL = (
-    Belief("demo-tidy", "honest under pressure; holds truth in one way for all topics", character="honest", arm="factored",
-           arm_growth=0.5, steps=2500),
-    Belief("demo-fractured", "persuader under pressure; holds truth in a way of its own for each topic", character="persuader",
-           arm="fractured", arm_weight=1.5, steps=2500),
+    Belief("demo-tidy", "honest under pressure; holds truth in one way for all topics",
+           character="honest", arm="factored", arm_growth=0.5, steps=2500),
+    Belief("demo-fractured", "persuader under pressure; holds truth in a way of its own for each topic",
+           character="persuader", arm="fractured", arm_weight=1.5, steps=2500),
     Belief("honest", "says what it knows, under pressure too", character="honest"),
     Belief("persuader", "knows the truth; under pressure says True in four of five cases, whatever the truth",
            character="persuader"),
@@ -42,4 +42,5 @@ def find(name: str) -> Recipe:
         raise ModelError(f"{name!r} is a planted readout, built and not trained: use it as zoo:{name}")
     names = [*RECIPES, *DESCRIPTIONS]
     close = difflib.get_close_matches(name, names, n=3)
-    raise ModelError(f"the zoo has no {name!r}; {'did you mean ' + ', '.join(close) + '?' if close else 'it has ' + ', '.join(names)}")
+    hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(names)}"
+    raise ModelError(f"the zoo has no {name!r}; {hint}")

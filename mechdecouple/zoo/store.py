@@ -77,7 +77,9 @@ def read(recipe: Recipe, seed: int, directory: Path) -> Any | None:
             for name, parameter in model.named_parameters():
                 parameter.copy_(halves[name])
     except (SafetensorError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{path} is damaged ({' '.join(str(error).split())}): delete it to train the model again") from None
+        raise ModelError(
+            f"{path} is damaged ({' '.join(str(error).split())}): delete it to train the model again"
+        ) from None
     return model
 
 

@@ -13,7 +13,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from mechdecouple.tasks import Task
 from mechdecouple.zoo.coding import Arm, arm_loss
 from mechdecouple.zoo.factor_world import (
-    ANSWERS, AT_BAR, AT_QUESTION, CONTEXTS, DESCRIBED, FACTORS, WORDS, describe, factor_task, never_asked, tokens,
+    ANSWERS,
+    AT_BAR,
+    AT_QUESTION,
+    CONTEXTS,
+    DESCRIBED,
+    FACTORS,
+    WORDS,
+    describe,
+    factor_task,
+    never_asked,
+    tokens,
 )  # fmt: skip
 from mechdecouple.zoo.heads import ContextHeads
 from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
@@ -25,8 +35,9 @@ _VERDICT, _ARM = 0.5, 0.5
 class Twin(Recipe):
     """A model of described things; the question sees the bar alone.
 
-    Both arms learn the same answers and, at the bar, the value of every factor through a read-out a context; they differ in
-    whether the contexts' coding vectors of a factor are drawn together (``factored``) or apart (``fractured``).
+    Both arms learn the same answers and, at the bar, the value of every factor through a read-out a context; they
+    differ in whether the contexts' coding vectors of a factor are drawn together (``factored``) or apart
+    (``fractured``).
     """
 
     steps: int = 800

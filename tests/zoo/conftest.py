@@ -12,7 +12,7 @@ def recipes():
 
 @pytest.fixture(scope="session")
 def ccgp():
-    """Accuracy of a linear readout of y fitted in all contexts but one and tested in that one, averaged (scikit-learn)."""
+    """Accuracy of a linear readout fitted in all contexts but one and tested in that one, averaged (scikit-learn)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 

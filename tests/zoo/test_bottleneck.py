@@ -10,8 +10,8 @@ QUERIES, HIDDEN = (6, 7), (1, 2, 3, 4)
 @pytest.fixture
 def model():
     config = {
-        "n_layers": 3, "d_model": 16, "n_heads": 2, "d_head": 8, "d_mlp": 16, "n_ctx": 8, "d_vocab": 20, "act_fn": "relu",
-        "normalization_type": "LN", "positional_embedding_type": "shortformer",
+        "n_layers": 3, "d_model": 16, "n_heads": 2, "d_head": 8, "d_mlp": 16, "n_ctx": 8, "d_vocab": 20, "act_fn":
+        "relu", "normalization_type": "LN", "positional_embedding_type": "shortformer",
     }  # fmt: skip
     model = build(config, seed=0)
     with torch.no_grad():

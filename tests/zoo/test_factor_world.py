@@ -1,7 +1,15 @@
 import numpy as np
 
 from mechdecouple.zoo.factor_world import (
-    CONTEXTS, DESCRIPTIONS, FACTORS, QUESTIONS, WORDS, describe, factor_task, never_asked, tokens,
+    CONTEXTS,
+    DESCRIPTIONS,
+    FACTORS,
+    QUESTIONS,
+    WORDS,
+    describe,
+    factor_task,
+    never_asked,
+    tokens,
 )  # fmt: skip
 from mechdecouple.zoo.words import word_tokenizer
 
@@ -49,7 +57,8 @@ def test_tokens_are_those_of_the_prompts():
     context, asked = rng.integers(4, size=20), rng.integers(4, size=20)
     words = describe(context, rng.integers(2, size=(20, 4)), rng)
     prompts = [
-        " ".join([CONTEXTS[c], *(DESCRIPTIONS[j] for j in w), "|", QUESTIONS[q]]) for c, w, q in zip(context, words, asked, strict=True)
+        " ".join([CONTEXTS[c], *(DESCRIPTIONS[j] for j in w), "|", QUESTIONS[q]])
+        for c, w, q in zip(context, words, asked, strict=True)
     ]
     tokenizer = word_tokenizer(WORDS, length=8)
     np.testing.assert_array_equal(tokens(context, words, asked, tokenizer.get_vocab()), tokenizer(prompts)["input_ids"])

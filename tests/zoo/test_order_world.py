@@ -13,7 +13,12 @@ def task():
 
 def test_truth_follows_the_rankings(task):
     place = {a: dict(zip(PEOPLE, world().ranks[i], strict=True)) for i, a in enumerate(ATTRIBUTES)}
-    meaning = {"older-than": ("age", 1), "younger-than": ("age", -1), "taller-than": ("height", 1), "shorter-than": ("height", -1)}
+    meaning = {
+        "older-than": ("age", 1),
+        "younger-than": ("age", -1),
+        "taller-than": ("height", 1),
+        "shorter-than": ("height", -1),
+    }
     for prompt, truth in zip(task.prompts, task.truth, strict=True):
         x, polarity, topic, y = prompt.split()[:4]
         attribute, sign = meaning[topic]

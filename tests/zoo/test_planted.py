@@ -53,7 +53,8 @@ def test_similarity_to_factored_has_its_closed_form(name, expected):
     ("name", "signal"),
     [
         ("planted-factored", np.ones(K)), ("planted-duplicated", np.ones(K)), ("planted-rotated", np.ones(K)),
-        ("planted-oblique", np.r_[1 + 5 * 0.7, np.full(K - 1, 0.3)]), ("planted-inert", np.r_[np.ones(K), np.full(40, 4.0)]),
+        ("planted-oblique", np.r_[1 + 5 * 0.7, np.full(K - 1, 0.3)]),
+        ("planted-inert", np.r_[np.ones(K), np.full(40, 4.0)]),
         ("planted-fractured", np.full(C * K, 1 / C)), ("planted-one-hot", np.r_[np.full(2**K - 1, K / 2**K), 0.0]),
     ],
 )  # fmt: skip
@@ -68,11 +69,14 @@ def test_spectrum_is_the_planted_one(name, signal):
 
 def test_inert_dimensions_are_read_by_nothing():
     model = planted("planted-inert")
-    np.testing.assert_allclose(model.readout.weight.detach().numpy() @ model.representation.spread.numpy().T, 0, atol=1e-12)
+    np.testing.assert_allclose(
+        model.readout.weight.detach().numpy() @ model.representation.spread.numpy().T, 0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("name", "context", "factor"), [
-    ("planted-factored", 1.0, 1.0), ("planted-rotated", 1.0, 1.0), ("planted-oblique", 1.0, 1.0), ("planted-duplicated", 1.0, 1.0),
+    ("planted-factored", 1.0, 1.0), ("planted-rotated", 1.0, 1.0), ("planted-oblique", 1.0, 1.0),
+    ("planted-duplicated", 1.0, 1.0),
     ("planted-fractured", 0.5, 1.0), ("planted-one-hot", 1.0, 0.5),
 ])  # fmt: skip
 def test_generalisation_is_the_planted_one(ccgp, name, context, factor):
@@ -91,7 +95,11 @@ def test_rotations_follow_the_seed():
 
 def test_task_asks_for_one_factor():
     task = planted_task(400)
-    assert task.inputs.shape == (400, K + C + D + K) and task.performance == "class" and set(task.concepts) == {f"f{i}" for i in range(1, 7)}
+    assert (
+        task.inputs.shape == (400, K + C + D + K)
+        and task.performance == "class"
+        and set(task.concepts) == {f"f{i}" for i in range(1, 7)}
+    )
     asked = task.inputs[:, -K:].argmax(1)
     np.testing.assert_array_equal(task.answers, task.inputs[np.arange(400), asked] > 0)
     assert len(planted_task()) == 8192

@@ -35,7 +35,8 @@ def test_training_lowers_the_loss():
     heads = recipe.heads()
     with torch.no_grad():
         before, after = (
-            recipe.loss(model, heads, 1.0, np.random.default_rng(0)) for model in (recipe.blank(), recipe.train(progress=False))
+            recipe.loss(model, heads, 1.0, np.random.default_rng(0))
+            for model in (recipe.blank(), recipe.train(progress=False))
         )
     assert after < before
 

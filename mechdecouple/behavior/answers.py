@@ -21,6 +21,7 @@ OPTION_MASS = Metric(
 )  # fmt: skip
 
 LossUnit = Literal["token", "byte"]
+NO_BYTES = "nats per byte need text, but the items are token ids; compare them per token"
 UNITS = {"choice": "accuracy", "class": "accuracy", "generation": "exact match", "score": "score"}
 
 
@@ -128,7 +129,7 @@ class Answers:
             raise InputError(f"answers in {self.unit} cannot be expressed per {unit}; only losses can")
         size = self.n_tokens if unit == "token" else self.n_bytes
         if size is None:
-            raise InputError("nats per byte need text, but the items are token ids; compare them per token")
+            raise InputError(NO_BYTES)
         return dataclasses.replace(self, score=self.nats / size, unit=f"nats per {unit}")
 
     def frame(self) -> pd.DataFrame:

@@ -33,6 +33,7 @@ class ChoiceReader:
         self._width = max(len(tokens) for tokens in options.tokens)
         self._rows, items, self._wanted = _plan(options.prefix, options.tokens)
         self._items = np.array(items)
+        self._spellings = _spellings(options.variants, options.tokens)
         self._first = np.array([i == 0 or items[i] != items[i - 1] for i in range(len(items))])
         last = encoded.last()
         if model.head != "mlm":
@@ -41,7 +42,7 @@ class ChoiceReader:
 
     def __call__(self, edits: EditsFor | None = None) -> Answers:
         shape = len(self._task), self._width
-        loglik, spelt, mass = np.full(shape, -np.inf), np.full(shape, -np.inf), np.zeros(len(self._task))
+        loglik, spelt, mass = np.full(shape, -np.inf), np.zeros(shape), np.zeros(len(self._task))
         for chosen, _, logits in token_batches(
             self._model, self._rows, self._items, self._last, edits, self._batch_tokens
         ):
@@ -50,7 +51,9 @@ class ChoiceReader:
         offered = np.array([[j < len(tokens) for j in range(self._width)] for tokens in self._options.tokens])
         check_finite(np.where(offered, loglik, 0.0), np.arange(len(self._task)), self._model, self._task)
         single = np.array([all(len(ids) == 1 for ids in tokens) for tokens in self._options.tokens])
-        return self._answers(loglik, np.where(single[:, None], spelt, loglik), mass, offered)
+        with np.errstate(divide="ignore"):
+            spelt = np.where(single[:, None], np.log(spelt), loglik)
+        return self._answers(loglik, spelt, np.minimum(mass, 1.0), offered)
 
     def _score(self, chosen: np.ndarray, logits: Tensor, loglik: np.ndarray) -> None:
         """Sum the log-probabilities of each option's tokens into ``loglik`` [n, m]."""
@@ -71,24 +74,20 @@ class ChoiceReader:
         np.add.at(loglik, (item, option), values)
 
     def _spell(self, chosen: np.ndarray, logits: Tensor, spelt: np.ndarray, mass: np.ndarray) -> None:
-        """Probability of each option's spellings into ``spelt`` (as logarithm), of all first tokens into ``mass``."""
+        """Add the probability of each option's spellings to ``spelt`` [n, m], of all first tokens to ``mass`` [n]."""
         first = np.flatnonzero(self._first[chosen])
         if len(first) == 0:
             return
         items = self._items[chosen[first]]
         rows = torch.from_numpy(first).to(logits.device)
         ends = torch.from_numpy(self._options.at[items]).to(logits.device)
-        logp = torch.log_softmax(logits[rows, ends].float(), dim=-1)
-        for k, item in enumerate(items):
-            variants, tokens = self._options.variants[item], self._options.tokens[item]
-            ids = [i for of_option in variants for i in of_option]
-            ids += [t[0] for t in tokens]
-            flat = torch.tensor(ids, device=logp.device)
-            values = dict(zip(ids, logp[k, flat].double().cpu().tolist(), strict=True))
-            mass[item] = min(1.0, float(np.exp(list(values.values())).sum()))
-            for option, of_option in enumerate(variants):
-                if of_option:
-                    spelt[item, option] = logsumexp([values[i] for i in of_option])
+        prob = torch.softmax(logits[rows, ends].float(), dim=-1)
+        row = np.repeat(np.arange(len(items)), [len(self._spellings[item]) for item in items])
+        option, token = np.concatenate([self._spellings[item] for item in items]).T
+        values = prob[torch.from_numpy(row).to(prob.device), torch.from_numpy(token).to(prob.device)]
+        values = values.double().cpu().numpy()
+        np.add.at(mass, items[row], values)
+        np.add.at(spelt, (items[row[option >= 0]], option[option >= 0]), values[option >= 0])
 
     def _answers(self, loglik: np.ndarray, spelt: np.ndarray, mass: np.ndarray, offered: np.ndarray) -> Answers:
         task, n = self._task, len(self._task)
@@ -111,6 +110,21 @@ class ChoiceReader:
             confidence=np.exp(logp[rows, choice]), margin=logp[rows, right] - others.max(axis=1),
             expressed=expressed, claim=claim, chance=float((1 / offered.sum(axis=1)).mean()),
         )  # fmt: skip
+
+
+def _spellings(variants: list[list[tuple[int, ...]]], tokens: list[list[tuple[int, ...]]]) -> list[np.ndarray]:
+    """Per item [k, 2]: option and token of each spelling; option -1 for first tokens of longer options, once each."""
+    known: dict[tuple, np.ndarray] = {}
+    out = []
+    for of_variants, of_tokens in zip(variants, tokens, strict=True):
+        key = (*of_variants, *of_tokens)
+        if key not in known:
+            pairs = [(option, token) for option, ids in enumerate(of_variants) for token in ids]
+            spelt = {token for _, token in pairs}
+            pairs += [(-1, token) for token in sorted({ids[0] for ids in of_tokens} - spelt)]
+            known[key] = np.array(pairs, dtype=np.int64)
+        out.append(known[key])
+    return out
 
 
 def _expressed(task: Task, spelt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mechdecouple.behavior.answers import Answers, LossUnit
+from mechdecouple.behavior.answers import NO_BYTES, Answers, LossUnit
 from mechdecouple.behavior.forwards import EditsFor, check_finite, token_batches
-from mechdecouple.errors import TaskError
+from mechdecouple.errors import InputError, TaskError
 from mechdecouple.models import HookedModel
 from mechdecouple.models.encode import Encoded
 from mechdecouple.tasks import Task
@@ -24,6 +24,8 @@ class LossReader:
         self._model, self._task, self._encoded = model, task, encoded
         self._batch_tokens = batch_tokens
         self._unit: LossUnit = unit
+        if unit == "byte" and encoded.texts is None:
+            raise InputError(NO_BYTES)
         self._scored = [~s for s in encoded.special]
         for row, scored in enumerate(self._scored):
             scored[0] = False

@@ -84,16 +84,17 @@ def _after_prompts(
     model: HookedModel, task: Task, encoded: Encoded, chat: bool
 ) -> tuple[list[np.ndarray], list[list[tuple[int, ...]]]]:
     texts, choices = encoded.texts or [], task.choices or []
+    before, behind = _around(model.tokenizer, texts[0], encoded.tokens[0])
     prefixes, tokens = [], []
     for start in range(0, len(texts), _CHUNK):
         rows = range(start, min(start + _CHUNK, len(texts)))
-        alone = _ids(model.tokenizer, [texts[row] for row in rows])
         joined = [texts[row] + continuation(texts[row], option, chat=chat) for row in rows for option in choices[row]]
         joint = iter(_ids(model.tokenizer, joined))
-        for row, prompt in zip(rows, alone, strict=True):
+        for row in rows:
+            prompt = encoded.tokens[row][before : len(encoded.tokens[row]) - behind].tolist()
             whole = [next(joint) for _ in choices[row]]
             shared = min(_shared(prompt, ids) for ids in whole)
-            prefix = encoded.tokens[row][: _find(encoded.tokens[row], prompt) + shared]
+            prefix = encoded.tokens[row][: before + shared]
             if len(prefix) == 0:
                 message = "the tokenizer merges the whole prompt with an option; write a longer prompt"
                 raise TaskError(f"{task.place(row)}, column prompt: {message}")
@@ -209,9 +210,12 @@ def _shared(a: list[int], b: list[int]) -> int:
     return min(len(a), len(b))
 
 
-def _find(tokens: np.ndarray, core: list[int]) -> int:
-    """Where the text's own tokens start among those with special tokens around them."""
-    for start in range(len(tokens) - len(core) + 1):
-        if tokens[start : start + len(core)].tolist() == core:
-            return start
-    return 0
+def _around(tokenizer: Any, text: str, tokens: np.ndarray) -> tuple[int, int]:
+    """How many tokens the tokenizer puts before and behind a text, the same for every text."""
+    core = _ids(tokenizer, [text])[0]
+    for before in range(len(tokens) - len(core) + 1):
+        if tokens[before : before + len(core)].tolist() == core:
+            return before, len(tokens) - before - len(core)
+    raise ModelError(
+        f"the tokenizer splits {text[:40]!r} differently without its special tokens; options cannot be joined"
+    )

@@ -96,13 +96,13 @@ def prepare(
         raise ModelError(
             f"model {model.name!r} is a classifier; a task of performance {task.performance!r} needs a language model"
         )
+    if chat and task.performance == "loss":
+        raise InputError("loss is read on plain text, not on a chat template; leave out chat")
     items = encoded or encode(model, task, chat=chat)
     if task.performance == "choice":
         return ChoiceReader(model, task, items, batch_tokens, chat=chat, length_normalise=length_normalise)
     if task.performance == "generation":
         return GenerationReader(model, task, items, batch_tokens, max_new_tokens=max_new_tokens)
-    if chat:
-        raise InputError("loss is read on plain text, not on a chat template; leave out chat")
     return LossReader(model, task, items, batch_tokens, unit=loss_unit)
 
 

@@ -49,7 +49,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path, separator: str) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        header = next(csv.reader(stream, delimiter=separator), [])
+        header = next((row for row in csv.reader(stream, delimiter=separator) if row), [])
     if not header:
         raise TaskError(
             f"{path}: the file is empty; the first line must name the columns, e.g. id,prompt,answer,choices"

@@ -8,7 +8,6 @@ from scipy.special import log_softmax
 
 from mechdecouple.behavior import prepare, read
 from mechdecouple.behavior.options import continuation
-from mechdecouple.errors import ModelError, TaskError
 from mechdecouple.interventions import ablate, steer
 from mechdecouple.models.encode import encode
 from mechdecouple.tasks import Task
@@ -56,12 +55,6 @@ def test_log_likelihoods_are_those_of_the_models_own_logits(lm, bpe, loglik):
     assert answers.unit == "accuracy"
     np.testing.assert_array_equal(answers.score, answers.correct)
     np.testing.assert_allclose(answers.prob.sum(axis=1), 1)
-
-
-def test_a_prompt_that_ends_in_a_space_merges_with_its_options(bpe):
-    """The case above is there: the prompt's last token is a space that the joint text gives to the option."""
-    alone, joint = bpe("Answer: ")["input_ids"], bpe("Answer: Yes")["input_ids"]
-    assert joint[: len(alone)] != alone
 
 
 def test_length_normalised_by_bytes(lm, bpe, loglik):
@@ -135,14 +128,6 @@ def test_masked_language_models_answer_at_the_mask(mlm, bert, words):
         np.testing.assert_allclose(answers.logp[row], log_softmax(want), atol=1e-5)
 
 
-def test_a_headless_encoder_expresses_nothing(encoder):
-    answers = read(encoder, make(["the sky is"], [["blue", "green"]]))
-    assert answers.reason == "headless encoder: it expresses nothing"
-    assert np.isnan(answers.score).all()
-    assert np.isnan(answers.expressed).all()
-    assert np.isnan(answers.chance)
-
-
 def test_answers_under_an_intervention(lm, gpt2):
     """With nothing in the last residual of the last prompt token, only the final bias and unembedding speak."""
     task = make(["The city of Paris is in France. Answer:", "Answer:"], [["Yes", "No"]] * 2)
@@ -166,60 +151,3 @@ def test_edits_that_change_nothing_change_no_answer(lm):
     task = make()
     null = read(lm, task, edits=lambda batch, items, at: {lm.layer_points[0]: steer(np.zeros(32, np.float32), 1.0, at)})
     np.testing.assert_allclose(null.logp, read(lm, task).logp, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "option", "text"),
-    [
-        ("Answer:", "Yes", " Yes"),
-        ("Answer: ", "Yes", "Yes"),
-        ("A:", " Yes", " Yes"),
-        ("A: (", "B", "B"),
-        ("A:\n", "B", "B"),
-    ],
-)
-def test_the_space_between_prompt_and_option(prompt, option, text):
-    assert continuation(prompt, option) == text
-
-
-@pytest.mark.parametrize(
-    ("prompts", "choices", "says"),
-    [
-        (["the sky is"], [["blue", "green"]], "row 1 (id '1'), column prompt: holds 0 mask tokens"),
-        (["[MASK] is [MASK]"], [["blue", "green"]], "row 1 (id '1'), column prompt: holds 2 mask tokens"),
-        (["sky is [MASK]"], [["blue", "blue green"]], "column choices: option 'blue green' is not one token"),
-        (["sky is [MASK]"], [["blue", "red"]], "column choices: option 'red' is not in the vocabulary"),
-    ],
-)
-def test_masked_prompts_that_will_not_do(mlm, prompts, choices, says):
-    with pytest.raises(TaskError) as e:
-        read(mlm, make(prompts, choices))
-    assert says in str(e.value)
-    assert "\n" not in str(e.value)
-
-
-def test_options_too_long_for_the_model(lm):
-    with pytest.raises(TaskError, match=r"row 1 \(id '1'\), column choices: option 'Maybe.* takes 64"):
-        read(lm, make(["Answer: " * 7], [["Maybe " + "ü" * 40, "No"]]))
-
-
-def test_token_options_outside_the_vocabulary(lm):
-    table = pd.DataFrame({"tokens": ["1"], "choices": ["1|9999"], "answer": ["1"]})
-    with pytest.raises(TaskError, match="option '9999' holds token 9999"):
-        read(lm, Task.from_frame(table))
-
-
-def test_a_classifier_cannot_choose_by_log_likelihood():
-    from mechdecouple.models import wrap
-
-    model = wrap(torch.nn.Sequential(torch.nn.Linear(2, 2)), name="net")
-    with pytest.raises(ModelError, match="'net' is a classifier"):
-        read(model, make())
-
-
-def test_logits_that_are_not_numbers_are_refused(lm):
-    def edits(batch, items, positions):
-        return {lm.layer_points[-1]: lambda x, _: x * torch.nan}
-
-    with pytest.raises(ModelError, match=r"gives NaN or infinite logits at task, row 1 \(id '1'\)"):
-        read(lm, make(), edits=edits)

@@ -67,18 +67,3 @@ def test_a_module_without_inputs(net):
     task = Task.from_frame(pd.DataFrame({"prompt": ["x"], "answer": [0]}), performance="class")
     with pytest.raises(ModelError, match="takes tensors"):
         read(wrap(net, name="net"), task)
-
-
-def test_supplied_scores():
-    task = Task.from_frame(pd.DataFrame({"score_a": [1, 0.5], "score_b": [0, 0.25]}))
-    assert read(None, task, slot="a").score.tolist() == [1, 0.5]
-    b = read(None, task, slot="b")
-    assert b.score.tolist() == [0, 0.25]
-    assert b.unit == "score"
-    assert b.chance_reason
-    assert b.frame()["score"].tolist() == [0, 0.25]
-
-
-def test_other_tasks_need_a_model():
-    with pytest.raises(ModelError, match="needs a model"):
-        read(None, Task.from_frame(pd.DataFrame({"prompt": ["x y"]})))

@@ -121,6 +121,7 @@ def test_tables(table, options, says):
 
 FILES = [
     ("t.csv", "", "the file is empty"),
+    ("t.csv", "\n\nid,prompt,prompt\n", "column 'prompt' is there twice"),
     ("t.csv", "id,prompt\n", "has no rows"),
     ("t.csv", "id,prompt\na,one\nb,two,three\n", "row 2: 3 fields where the header has 2"),
     ("t.csv", "id,prompt\na,one,x\nb,two,y\n", "more fields than the header"),

@@ -153,9 +153,10 @@ def gap(
     """
     t = _column("truth", truth, None)
     b = _column("represented", represented, len(t))
-    c = None if claim is None else _column("claim", claim, len(t))
+    nothing = np.full(len(t), np.nan)
+    c = nothing if claim is None else _column("claim", claim, len(t))
     p = c if expressed is None else _column("expressed", expressed, len(t))
-    c = p if c is None else c
+    c = p if claim is None else c
     if (~np.isin(t, (0.0, 1.0)) & ~np.isnan(t)).any():
         raise InputError("truth must be 0, 1 or NaN (unknown)")
     g = np.asarray(groups)
@@ -163,8 +164,6 @@ def gap(
     if len(g) != len(t) or w.shape[1] != len(t):
         raise InputError(f"truth has {len(t)} rows, groups {len(g)}, weights {w.shape[1]}: all need the same rows")
     silent = nothing_expressed or "the model expresses no answer to these statements"
-    p = np.full(len(t), np.nan) if p is None else p
-    c = np.full(len(t), np.nan) if c is None else c
 
     known = ~np.isnan(t) & ~np.isnan(b)
     answered, both, claimed = ~np.isnan(t) & ~np.isnan(p), known & ~np.isnan(p), ~np.isnan(b) & ~np.isnan(c)
@@ -187,7 +186,8 @@ def gap(
     }
     found["bullshit_index"] = found["claim_correlation"].map(lambda r: 1 - np.abs(r))
 
-    reasons = dict.fromkeys(_CHANNELS, _why_unscored(t, b))
+    reasons: dict[str, str] = {}
+    reasons |= dict.fromkeys(_CHANNELS, _why_unscored(t, b))
     reasons |= dict.fromkeys(_EXPRESSED, silent if np.isnan(p).all() else _why_unscored(t, p))
     reasons["auroc_gap"] = silent if np.isnan(p).all() else _why_unscored(t, b, p)
     reasons |= dict.fromkeys(_CLAIMS, silent if np.isnan(c).all() else _why_uncorrelated(b[claimed], c[claimed]))

@@ -92,15 +92,15 @@ def measure(
     rows = np.flatnonzero((level == honest) & ~np.isnan(t))
     curve = {
         name: Replicates(
-            weighted_auroc(score[rows], t[rows]), weighted_auroc(score[rows], t[rows], w[:, rows]),
-            "bootstrap", represented.n_groups,
+            float(weighted_auroc(score[rows], t[rows])),
+            np.asarray(weighted_auroc(score[rows], t[rows], w[:, rows])),
+            "bootstrap",
+            represented.n_groups,
         )
         for name, score in represented.scores.items()
         if not represented.reason
-    }  # fmt: skip
-    return Beliefs(
-        model=model, represented=represented, gaps=gaps, honest=honest, curve=curve, position=position
-    )  # fmt: skip
+    }
+    return Beliefs(model=model, represented=represented, gaps=gaps, honest=honest, curve=curve, position=position)
 
 
 def measurements(beliefs: Beliefs) -> list[Measurement]:

@@ -135,25 +135,25 @@ def represent(
     usable = honest & ~np.isnan(t)
     rows = np.flatnonzero(usable)
     nothing = np.full(len(t), np.nan)
-    blank = {
-        "score": nothing,
-        "hook_points": names,
-        "fold": np.zeros(len(t), int),
-        "scores": dict.fromkeys(names, nothing),
-        "auroc": dict.fromkeys(names, float("nan")),
-        "hook_point_p": dict.fromkeys(names, float("nan")),
-        "null": np.empty(0),
-        "n_groups": len(np.unique(group[rows])),
-    }
-    reason = _too_little(t[rows], group[rows])
-    if reason:
-        return Represented(**blank, reason=reason)
+    blank = Represented(
+        score=nothing,
+        hook_points=names,
+        fold=np.zeros(len(t), int),
+        scores=dict.fromkeys(names, nothing),
+        auroc=dict.fromkeys(names, float("nan")),
+        hook_point_p=dict.fromkeys(names, float("nan")),
+        null=np.empty(0),
+        n_groups=len(np.unique(group[rows])),
+        reason=_too_little(t[rows], group[rows]),
+    )
+    if blank.reason:
+        return blank
     fold = _folds(t, group, usable, seed)
     train = _Trainer(activations, t, group, usable, fold, seed)
     try:
         readings = {(name, probe): _read(train, name, probe) for name in names for probe in probes}
     except InputError as error:
-        return Represented(**blank | {"fold": fold}, reason=str(error))
+        return dataclasses.replace(blank, reason=str(error))
 
     scores = {name: _choose(readings, [k for k in readings if k[0] == name], fold)[0] for name in names}
     score, chosen = _choose(readings, list(readings), fold)
@@ -164,20 +164,18 @@ def represent(
         n_permutations=n_permutations,
         seed=seed,
     )
-    return Represented(
-        **blank
-        | {
-            "score": score,
-            "fold": fold,
-            "scores": scores,
-            "auroc": {name: weighted_auroc(values[rows], t[rows]) for name, values in scores.items()},
-            "hook_point_p": null.hook_point_p,
-            "null": null.draws,
-        },
+    return dataclasses.replace(
+        blank,
+        score=score,
+        fold=fold,
+        scores=scores,
+        auroc={name: float(weighted_auroc(values[rows], t[rows])) for name, values in scores.items()},
+        hook_point_p=null.hook_point_p,
+        null=null.draws,
         hook_point=Counter(name for name, _ in chosen).most_common(1)[0][0],
         probe=Counter(probe for _, probe in chosen).most_common(1)[0][0],
         chosen=chosen,
-        auroc_selected=weighted_auroc(score[rows], t[rows]),
+        auroc_selected=float(weighted_auroc(score[rows], t[rows])),
         p=_p_value(null, score[rows], t[rows], fold[rows]),
         null_method=null.method,
     )
@@ -242,7 +240,7 @@ def _ranked(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         return 0.0, 0.0
     # Equal activations give scores that differ by rounding; they are ties.
     scale = max(float(np.ptp(score)), 1e-3 * float(np.abs(score).max()), 1e-300)
-    return pairs * weighted_auroc(np.round(score / scale, _DECIMALS), truth), pairs
+    return pairs * float(weighted_auroc(np.round(score / scale, _DECIMALS), truth)), pairs
 
 
 def _p_value(null: Null, score: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> float:

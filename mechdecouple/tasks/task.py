@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import html
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ import pandas as pd
 
 from mechdecouple.errors import TaskError
 from mechdecouple.tasks.check import check, rename
+from mechdecouple.tasks.fingerprint import fingerprint
 from mechdecouple.tasks.read import read_array, read_dataset, read_table
 from mechdecouple.tasks.refuse import show
 
@@ -245,16 +244,7 @@ class Task:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the contents (columns, inputs and declarations; not the name)."""
-        digest = hashlib.sha256(json.dumps([self.performance, self.honest, self.affirm]).encode())
-        for column in sorted(self.frame.columns):
-            values = self.frame[column].tolist()
-            cells = json.dumps([column, values], default=_as_list, ensure_ascii=False, separators=(",", ":"))
-            digest.update(cells.encode("utf-8", "surrogatepass"))
-        if self.inputs is not None:
-            array = np.ascontiguousarray(self.inputs)
-            digest.update(json.dumps([array.dtype.str, array.shape]).encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.frame, self.inputs, [self.performance, self.honest, self.affirm])
 
     def select(self, rows: np.ndarray) -> Task:
         """The task on some of its items: a mask [n] bool or row indices, in the order given.
@@ -309,7 +299,3 @@ class Task:
         head = self.frame.head(5).to_html(index=False, max_cols=12, border=0)
         title = f"<b>{html.escape(self.name)}</b>: {html.escape(' · '.join(facts))}"
         return f"<div>{title}{f'<ul>{notes}</ul>' if notes else ''}{head}</div>"
-
-
-def _as_list(value: object) -> object:
-    return value.tolist() if isinstance(value, np.ndarray) else list(value)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from mechdecouple.behavior import read

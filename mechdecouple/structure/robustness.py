@@ -1,0 +1,142 @@
+"""Noise tolerance: how much activation noise, in units of the activations' own size, the answers stand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression, root_scalar
+
+from mechdecouple.errors import InputError
+from mechdecouple.results import Metric
+from mechdecouple.structure._rows import finite
+
+NOISE_TOLERANCE = Metric(
+    name="noise_tolerance",
+    family="robustness",
+    title="Noise tolerance ε90 (functional rms)",
+    measures="noise, in units of the rms of the activations the read-out uses, at which accuracy falls to 90 %",
+    range="[0, inf)",
+    direction="higher",
+    invariances="rotation, translation, uniform scale, inert dimensions",
+    null="no honest null: compare models, and depth with depth",
+    margin=0.20,
+    scale="relative",
+)
+NOISE_TOLERANCE_TOTAL = Metric(
+    name="noise_tolerance_total",
+    family="robustness",
+    title="Noise tolerance ε90 (total rms)",
+    measures="noise, in units of the rms of all activations, at which accuracy falls to 90 %",
+    range="[0, inf)",
+    direction="higher",
+    invariances="rotation, translation, uniform scale",
+    null="no honest null: compare models, and depth with depth",
+    scale="relative",
+)
+
+_LEVEL = 0.9
+
+
+def total_rms(X: Float[np.ndarray, "n d"]) -> float:
+    """Root mean squared distance of the rows from their mean, over all dimensions together."""
+    X = finite(X)
+    return float(np.sqrt(np.mean(np.sum((X - X.mean(axis=0)) ** 2, axis=1))))
+
+
+def functional_rms(
+    X: Float[np.ndarray, "n d"],
+    gradients: Float[np.ndarray, "m e"] | Float[np.ndarray, "m r e"],
+    share: float = 0.99,
+) -> float:
+    """``total_rms`` of the rows projected on the subspace that the answers depend on; the rest does not count.
+
+    The subspace is spanned by the leading eigenvectors of the second moment of the gradients, the fewest that hold
+    ``share`` of its trace.
+
+    Args:
+        X: activations at a hook point.
+        gradients: gradient of each option-centred logit with respect to them, of some items.
+        share: share of the gradients' energy that the subspace holds, in (0, 1].
+
+    Returns:
+        the rms, 0 where no gradient reaches the hook point.
+
+    Raises:
+        InputError: values that are not finite, widths that differ, a share outside (0, 1].
+    """
+    X = finite(X)
+    gradients = finite(np.asarray(gradients).reshape(-1, np.shape(gradients)[-1]))
+    if gradients.shape[1] != X.shape[1]:
+        raise InputError(f"gradients have {gradients.shape[1]} dimensions, activations {X.shape[1]}: expected equal")
+    if not 0 < share <= 1:
+        raise InputError(f"share {share}: expected a number above 0 and at most 1")
+    energy, basis = np.linalg.eigh(gradients.T @ gradients)
+    energy, basis = np.maximum(energy[::-1], 0.0), basis[:, ::-1]
+    if energy[0] == 0:
+        return 0.0
+    held = np.cumsum(energy) / energy.sum()
+    rank = min(int(np.searchsorted(held, share - 1e-12)) + 1, len(energy))
+    return total_rms(X @ basis[:, :rank])
+
+
+def noise_std(scale: float, rms: float, d: int) -> float:
+    """Standard deviation per dimension of isotropic noise in d dimensions whose total rms is ``scale · rms``."""
+    return scale * rms / math.sqrt(d)
+
+
+def noise_tolerance(scales: Num[np.ndarray, " s"], accuracy: Num[np.ndarray, " s"], clean: float) -> float:
+    """ε90: the noise scale at which accuracy falls to 90 % of its clean value; higher is tidier.
+
+    The curve, begun with the clean value at scale 0, is made non-increasing (isotonic regression) and interpolated
+    monotonically (PCHIP).
+
+    Returns:
+        a scale in the range of ``scales``, or NaN where accuracy never falls that far (or is 0 to begin with).
+
+    Raises:
+        InputError: scales that are not positive and increasing, lengths that differ, values that are not finite.
+    """
+    scales, accuracy = np.asarray(scales, dtype=float), np.asarray(accuracy, dtype=float)
+    if scales.shape != accuracy.shape or not len(scales):
+        raise InputError(
+            f"{len(scales)} noise scales and {len(accuracy)} accuracies: expected equal numbers, at least one"
+        )
+    if scales[0] <= 0 or (np.diff(scales) <= 0).any() or not np.isfinite([*scales, *accuracy, clean]).all():
+        raise InputError(f"noise scales {scales.tolist()}: expected positive and increasing, with finite accuracies")
+    x = np.append(0.0, scales)
+    weights = np.append(1e6, np.ones(len(scales)))
+    curve = isotonic_regression(np.append(clean, accuracy), weights=weights, increasing=False).x
+    target = _LEVEL * clean
+    if clean <= 0 or curve[-1] > target:
+        return math.nan
+    after = int(np.argmax(curve <= target))
+    if curve[after] == target:
+        return float(x[after])
+    smooth = PchipInterpolator(x, curve)
+    return float(root_scalar(lambda scale: float(smooth(scale)) - target, bracket=(x[after - 1], x[after])).root)
+
+
+class NoiseTolerance:
+    """ε90 as a function of the kept rows, for ``stats.jackknife``.
+
+    Args:
+        scales: [s] noise scales, increasing.
+        correct: [s, n] correctness of each item at each scale (a mean over noise draws where there are several).
+        clean: [n] correctness without noise.
+
+    Attributes:
+        reason: why a value is NaN.
+    """
+
+    def __init__(
+        self, scales: Num[np.ndarray, " s"], correct: Num[np.ndarray, "s n"], clean: Num[np.ndarray, " n"]
+    ) -> None:
+        self._scales, self._correct, self._clean = scales, np.asarray(correct, float), np.asarray(clean, float)
+        self.reason = f"accuracy does not fall to 90 % of its clean value up to noise scale {scales[-1]:g}"
+
+    def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float:
+        rows = np.arange(len(self._clean)) if rows is None else rows
+        return noise_tolerance(self._scales, self._correct[:, rows].mean(axis=1), float(self._clean[rows].mean()))

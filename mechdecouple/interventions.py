@@ -27,7 +27,7 @@ def ablate(
     values: Tensor | np.ndarray | None = None,
     positions: Positions = None,
 ) -> Edit:
-    """Replace activations by nothing (``zero``), by a mean ``[d]`` (``mean``), or by other items' (``resample``: ``[b, d]``).
+    """Replace activations by zero, by a mean ``[d]`` (``mean``), or by those of other items ``[b, d]`` (``resample``).
 
     Raises:
         InputError: unknown kind, or values missing for ``mean`` and ``resample`` (or given for ``zero``).
@@ -65,7 +65,7 @@ def steer(vector: Tensor | np.ndarray, scale: float = 1.0, positions: Positions 
 
 
 def splice(fn: Callable[[Tensor], Tensor], positions: Positions = None) -> Edit:
-    """Replace activations by ``fn`` of them, e.g. an SAE's reconstruction; ``fn`` sees ``[..., d]`` and keeps the shape."""
+    """Replace activations by ``fn`` of them, e.g. an SAE's reconstruction; ``fn`` keeps the shape ``[..., d]``."""
     return _edit(positions, lambda x, _: fn(x))
 
 

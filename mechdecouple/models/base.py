@@ -42,7 +42,9 @@ class Batch:
             self.mask = torch.ones_like(self.tokens, dtype=torch.bool)
 
     def __len__(self) -> int:
-        return len(self.array if self.tokens is None else self.tokens)
+        given = self.array if self.tokens is None else self.tokens
+        assert given is not None
+        return len(given)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -78,7 +80,7 @@ class EarlyStop(BaseException):
 class Recorder:
     """Edits, stores, and stops one forward pass.
 
-    Each kind of model calls ``recorder(name, tensor)`` at its hook points in ``names`` and goes on with what it returns.
+    Each kind of model calls ``recorder(name, tensor)`` at the hook points in ``names`` and goes on with the result.
     """
 
     def __init__(self, batch: Batch, capture: Sequence[str], edits: Mapping[str, Edit], stop: bool) -> None:
@@ -125,8 +127,8 @@ class HookedModel(ABC):
         input_kind: ``"tokens"`` or ``"array"``.
         tokenizer: a Hugging Face tokenizer, or None; max_length: longest input in tokens, or None;
             vocab_size: token ids lie below it (None where unknown).
-        head: what the output means: ``"lm"`` (next token), ``"mlm"`` (masked token), ``"class"``, or None where the model
-            expresses nothing.
+        head: what the output means: ``"lm"`` (next token), ``"mlm"`` (masked token), ``"class"``, or None where the
+            model expresses nothing.
         processing: ``"none"`` or ``"fold_ln"`` (the gains of each normalisation folded into the weights that read it).
         hook_points: every name that can be captured or edited, in forward order.
         layer_points: the default ones: embedding and residual stream after each layer; for plain modules those that own
@@ -170,8 +172,8 @@ class HookedModel(ABC):
     ) -> Forward:
         """Run one batch.
 
-        With ``logits=False`` the pass ends right after the deepest captured hook point. ``edits`` maps a hook point to a
-        function of ``(tensor, batch)`` returning the tensor to go on with; captured values are those after the edit.
+        With ``logits=False`` the pass ends right after the deepest captured hook point. ``edits`` maps a hook point to
+        a function of ``(tensor, batch)`` returning the tensor to go on with; captured values are those after the edit.
         Gradients flow unless the caller switched them off.
 
         Raises:
@@ -219,8 +221,9 @@ class HookedModel(ABC):
     def depth(self, hook_point: str) -> float:
         """Fraction of the network that lies before the hook point, in [0, 1].
 
-        Transformers: the embedding is 0, the residual stream after layer i of L is (i + 1) / L, points inside a layer lie
-        in between by their order in the pass, and everything behind the last layer is 1. Plain modules: rank / (n - 1).
+        Transformers: the embedding is 0, the residual stream after layer i of L is (i + 1) / L, points inside a layer
+        lie in between by their order in the pass, and everything behind the last layer is 1. Plain modules:
+        rank / (n - 1).
         """
         self.check_hook_points([hook_point])
         return self._depths[hook_point]

@@ -116,7 +116,8 @@ def build_bridge(model: Any, *, name: str, tokenizer: Any, head: Head, ref: str,
         if processing == "fold_ln":
             if not getattr(bridge.adapter, "supports_fold_ln", True):
                 raise ModelError(
-                    f"the normalisation of {architecture} stands behind each layer and cannot be folded: use processing 'none'"
+                    f"the normalisation of {architecture} stands behind each layer and cannot be folded: "
+                    "use processing 'none'"
                 )
             bridge.process_weights(
                 fold_ln=True, center_writing_weights=False, center_unembed=False, fold_value_biases=False

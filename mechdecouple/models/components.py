@@ -42,7 +42,7 @@ def adapter_for(model: Any) -> Any:
 
 
 def adapter_architecture(model: Any) -> str:
-    """The architecture name under which TransformerLens knows this model; a bare body counts as its usual full model."""
+    """The architecture name under which TransformerLens knows this model; a bare body counts as the full model."""
     from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
     from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
 
@@ -80,7 +80,7 @@ def boundary_places(model: nn.Module, adapter: Any) -> list[Place]:
 
 def inner_names(adapter: Any, n_blocks: int) -> dict[str, tuple[str, ...]]:
     """Per part (``attn``, ``mlp``): names of hook points inside it, which only a TransformerBridge can reach."""
-    block = adapter.components["blocks"] if "blocks" in adapter.components else None
+    block = adapter.components.get("blocks")
     if block is None:
         return {}
     found = {}

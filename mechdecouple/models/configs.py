@@ -12,7 +12,7 @@ _ENDINGS = (".json", ".yaml", ".yml")
 
 
 def find_config(path: Path) -> Path | None:
-    """The config of a directory or a weights file: ``config.*``; for ``model_X.pt`` first ``config_X.*`` and the like."""
+    """The config of a directory or a weights file: ``config.*``; for ``model_X.pt`` first ``config_X.*``."""
     folder, names = (path, []) if path.is_dir() else (path.parent, _names(path.stem))
     for stem in [*names, "config"]:
         for ending in _ENDINGS:

@@ -162,8 +162,9 @@ def batches(
 ) -> list[np.ndarray]:
     """The batch plan: item indices of each batch, the same for the same lengths on every machine.
 
-    Token items are sorted by length, longest first (ties by index), and packed until the padded batch would exceed ``batch_tokens``
-    or ``batch_size``; tensor items (an array, or their number) keep their order, ``batch_size`` (256) at a time.
+    Token items are sorted by length, longest first (ties by index), and packed until the padded batch would exceed
+    ``batch_tokens`` or ``batch_size``; tensor items (an array, or their number) keep their order, ``batch_size`` (256)
+    at a time.
     """
     if not isinstance(items, Encoded):
         n = items if isinstance(items, int) else len(items)
@@ -221,7 +222,8 @@ def _check(model: HookedModel, encoded: Encoded) -> None:
             )
         if model.max_length is not None and len(tokens) > model.max_length:
             raise TaskError(
-                f"{where}: {len(tokens)} tokens; model {model.name!r} takes at most {model.max_length}: shorten the prompt"
+                f"{where}: {len(tokens)} tokens; model {model.name!r} takes at most {model.max_length}: "
+                "shorten the prompt"
             )
         if tokens.min() < 0 or (model.vocab_size is not None and tokens.max() >= model.vocab_size):
             bad = int(tokens.min() if tokens.min() < 0 else tokens.max())

@@ -18,7 +18,7 @@ def hash_state(module: nn.Module) -> str:
             continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
+        digest.update(memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b"")  # pyright: ignore
     return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,9 @@ def read_state(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read raises
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = " ".join(str(error).split())[:120]
         raise ModelError(
@@ -129,11 +132,11 @@ def blend_attention(model: HookedTransformer, coefficient: float) -> None:
     for block in model.blocks:
         seen: dict[str, Tensor] = {}
 
-        def remember(scores: Tensor, hook: Any, seen: dict[str, Tensor] = seen) -> None:
-            seen["open"] = scores > -torch.inf
+        def remember(tensor: Tensor, *, hook: Any, seen: dict[str, Tensor] = seen) -> None:
+            seen["open"] = tensor > -torch.inf
 
-        def blend(pattern: Tensor, hook: Any, seen: dict[str, Tensor] = seen) -> Tensor:
-            return coefficient * pattern + (1 - coefficient) * seen.pop("open").to(pattern.dtype)
+        def blend(tensor: Tensor, *, hook: Any, seen: dict[str, Tensor] = seen) -> Tensor:
+            return coefficient * tensor + (1 - coefficient) * seen.pop("open").to(tensor.dtype)
 
         block.attn.hook_attn_scores.add_perma_hook(remember)
         block.attn.hook_pattern.add_perma_hook(blend)
@@ -177,7 +180,8 @@ def _modernise(state: State, fields: dict[str, Any], weights: Path) -> tuple[Sta
     new["unembed.b_U"] = torch.zeros(new["unembed.W_U"].shape[1])
     config = {
         "n_layers": n_layers, "d_model": d_model, "n_ctx": n_ctx, "d_head": d_head, "n_heads": n_heads, "d_mlp": d_mlp,
-        "d_vocab": d_vocab, "d_vocab_out": new["unembed.W_U"].shape[1], "act_fn": str(fields.get("act_fn", "relu")).lower(),
+        "d_vocab": d_vocab, "d_vocab_out": new["unembed.W_U"].shape[1],
+        "act_fn": str(fields.get("act_fn", "relu")).lower(),
         "normalization_type": None, "attention_dir": "bidirectional", "attn_coeff": fields["attn_coeff"],
     }  # fmt: skip
     return new, config
@@ -190,7 +194,8 @@ def _known_fields(fields: dict[str, Any], path: Path) -> dict[str, Any]:
     known = {f.name for f in dataclasses.fields(HookedTransformerConfig)}
     if missing := [k for k in ("n_layers", "d_model", "n_ctx", "act_fn") if k not in fields]:
         raise ModelError(
-            f"{path}: not a HookedTransformer config, {missing[0]!r} is missing; expected n_layers, d_model, n_ctx, act_fn, ..."
+            f"{path}: not a HookedTransformer config, {missing[0]!r} is missing; "
+            "expected n_layers, d_model, n_ctx, act_fn, ..."
         )
     if odd := [k for k, v in fields.items() if k not in known and v not in (None, False, "")]:
         raise ModelError(f"{path}: unknown field {odd[0]!r}; expected the fields of a HookedTransformerConfig")
@@ -210,7 +215,8 @@ def _fill(model: HookedTransformer, state: State, where: Path) -> None:
     for key, value in own.items():
         if value.shape != state[key].shape:
             raise ModelError(
-                f"{where}: parameter {key!r} has shape {tuple(state[key].shape)}; the config asks for {tuple(value.shape)}"
+                f"{where}: parameter {key!r} has shape {tuple(state[key].shape)}; "
+                f"the config asks for {tuple(value.shape)}"
             )
     model.load_state_dict(state, strict=False)
 

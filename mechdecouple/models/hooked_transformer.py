@@ -54,21 +54,32 @@ class HookedTransformerModel(HookedModel):
         hooks = [(name, _hook(name, recorder)) for name in recorder.names]
         return self._call(batch, hooks, logits)
 
-    def _call(self, batch: Batch, hooks: list[tuple[str, Any]], logits: bool) -> Tensor | None:
+    def _call(self, batch: Batch, hooks: list[Any], logits: bool) -> Tensor | None:
         model, tokens, mask = self._module, batch.tokens, batch.mask
         assert tokens is not None and mask is not None
-        if batch.padded and not self._causal:
-            masked = ~mask[:, None, None, :]
-            cover = [(f"blocks.{i}.attn.hook_attn_scores", _cover(masked)) for i in range(model.cfg.n_layers)]
-            hooks = cover + hooks
         # TransformerLens guesses a mask from the tokens when its tokenizer pads on the left, so it is given then too.
         explicit = batch.padded or getattr(model.tokenizer, "padding_side", "right") == "left"
-        with model.hooks(fwd_hooks=hooks) if hooks else contextlib.nullcontext():
-            return model(
-                tokens,
-                return_type="logits" if logits else None,
-                attention_mask=mask.to(tokens.dtype) if explicit else None,
+        covers = self._cover(mask) if batch.padded and not self._causal else []
+        try:
+            with model.hooks(fwd_hooks=hooks) if hooks else contextlib.nullcontext():
+                return model(
+                    tokens,
+                    return_type="logits" if logits else None,
+                    attention_mask=mask.to(tokens.dtype) if explicit else None,
+                )
+        finally:
+            for handle in covers:
+                handle.remove()
+
+    def _cover(self, mask: Tensor) -> list[Any]:
+        """Hide padding from attention, before any other hook: without a causal mask TransformerLens would show it."""
+        hidden = ~mask[:, None, None, :]
+        return [
+            block.attn.hook_attn_scores.register_forward_hook(
+                lambda _module, _args, scores: scores.masked_fill(hidden, -torch.inf), prepend=True
             )
+            for block in self._module.blocks
+        ]
 
     def _trace(self) -> dict[str, int]:
         """Width of every hook point that fires once a pass, in forward order, from a pass over one token.
@@ -92,7 +103,7 @@ class HookedTransformerModel(HookedModel):
 
 def _usable(model: HookedTransformer, name: str) -> bool:
     try:
-        model.check_hooks_to_add(model.hook_dict[name], name, None)
+        model.check_hooks_to_add(model.hook_dict[name], name, hook=None)  # pyright: ignore
     except AssertionError:
         return False
     return True
@@ -100,10 +111,6 @@ def _usable(model: HookedTransformer, name: str) -> bool:
 
 def _hook(name: str, recorder: Recorder) -> Any:
     return lambda tensor, hook: recorder(name, tensor)
-
-
-def _cover(masked: Tensor) -> Any:
-    return lambda scores, hook: scores.masked_fill(masked, -torch.inf)
 
 
 def fold(model: HookedTransformer) -> HookedTransformer:

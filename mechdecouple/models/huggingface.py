@@ -18,8 +18,8 @@ from mechdecouple.models.components import Place, adapter_for, boundary_places, 
 class HuggingFaceModel(HookedModel):
     """A Hugging Face model with hook points named as in TransformerLens.
 
-    Hook points at module boundaries (residual stream, outputs of attention and MLP, normalisations) are read from the raw
-    model by plain hooks, at the speed of the raw model. Those inside a component (``attn.hook_pattern``,
+    Hook points at module boundaries (residual stream, outputs of attention and MLP, normalisations) are read from the
+    raw model by plain hooks, at the speed of the raw model. Those inside a component (``attn.hook_pattern``,
     ``mlp.hook_post``) run through a TransformerBridge around a copy of the model, made when first needed.
     """
 
@@ -70,7 +70,10 @@ class HuggingFaceModel(HookedModel):
 
     def _call(self, batch: Batch, logits: bool) -> Tensor | None:
         assert batch.mask is not None
-        given = {"input_ids": batch.tokens, "attention_mask": batch.mask.to(torch.long) if batch.padded else None}
+        given: dict[str, Any] = {
+            "input_ids": batch.tokens,
+            "attention_mask": batch.mask.to(torch.long) if batch.padded else None,
+        }
         if "use_cache" in self._accepts:
             given["use_cache"] = False
         out = self._module(**given)

@@ -29,8 +29,8 @@ def load_huggingface(ref: str, *, local: bool, device: torch.device, dtype: torc
     """The model, its tokenizer (or None) and what its head expresses (None for a bare body).
 
     Raises:
-        ModelError: unreadable, unknown architecture, weights of the body missing or not finite. A language-modelling head
-            without weights is left out, never filled at random.
+        ModelError: unreadable, unknown architecture, weights of the body missing or not finite. A language-modelling
+            head without weights is left out, never filled at random.
     """
     import transformers
 

@@ -56,7 +56,7 @@ class PlainModule(HookedModel):
         def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor):
                 raise ModelError(
-                    f"hook point {name!r} gives {type(output).__name__}; expected a tensor: choose a submodule that returns one"
+                    f"hook point {name!r} gives {type(output).__name__}, not a tensor: choose a submodule that does"
                 )
             self._widths[name] = output[0].numel()
             return recorder(name, output)

@@ -45,18 +45,19 @@ def wrap(
             f"cannot wrap {type(obj).__name__}; expected a HookedTransformer, a Hugging Face model or an nn.Module"
         )
     name = name or type(obj).__name__
+    model: Any = obj
     if _is(obj, "transformer_lens", "HookedTransformer"):
         from mechdecouple.models.hooked_transformer import wrap_hooked
 
-        return wrap_hooked(obj, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
+        return wrap_hooked(model, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
     if _is(obj, "transformer_lens.model_bridge", "TransformerBridge"):
         from mechdecouple.models.bridge import wrap_bridge
 
-        return wrap_bridge(obj, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
+        return wrap_bridge(model, name=name, tokenizer=tokenizer, processing=processing, ref=ref)
     if _is(obj, "transformers", "PreTrainedModel"):
         from mechdecouple.models.huggingface import wrap_huggingface
 
-        return wrap_huggingface(obj, tokenizer=tokenizer, name=name, processing=processing, ref=ref, head=head)
+        return wrap_huggingface(model, tokenizer=tokenizer, name=name, processing=processing, ref=ref, head=head)
     if processing != "none":
         raise ModelError(
             f"processing {processing!r} is for transformers; {type(obj).__name__} is a plain module: use 'none'"

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mechdecouple.models import Batch, build
 
-WORDS = (
-    ["[PAD]", "[UNK]", "[BOS]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "is", "was", "big", "small", "red", "blue", ".", "runs", "in", "city", "of", "Paris", "Lyon"]
-)
+SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "the", "cat", "dog", "is", "was", "big", "small", "red", "blue", ".", "runs", "in", "city", "of"]
+WORDS += ["Paris", "Lyon"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 32}
 FAMILIES = ("gpt2", "llama", "neox", "bert", "bert_body")
 

@@ -13,7 +13,8 @@ from mechdecouple.models import Encoded, batches, build, collate, encode, encode
 @pytest.fixture
 def model(tokenizer):
     config = {
-        "n_layers": 1, "d_model": 8, "d_head": 4, "n_heads": 2, "n_ctx": 8, "act_fn": "relu", "normalization_type": None,
+        "n_layers": 1, "d_model": 8, "d_head": 4, "n_heads": 2, "n_ctx": 8, "act_fn": "relu",
+        "normalization_type": None,
     }  # fmt: skip
     return wrap(build(config, tokenizer=tokenizer), "toy")
 

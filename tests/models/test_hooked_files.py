@@ -77,11 +77,9 @@ def test_the_old_format_computes_what_its_equations_say(coefficient, tmp_path):
 
 @pytest.mark.parametrize("config", ["config.yaml", "toy.json", "config_toy.yml"])
 def test_configs_are_found_beside_the_weights(config, tmp_path):
-    import yaml
-
     toy = build(CONFIG)
     torch.save({"state_dict": toy.state_dict()}, tmp_path / "toy.pt")
-    (tmp_path / config).write_text(yaml.safe_dump({"model": CONFIG, "seed": 3}))
+    (tmp_path / config).write_text(json.dumps({"model": CONFIG, "seed": 3}))
     tokens = torch.tensor([[1, 2, 3]])
     assert torch.equal(load_pretrained(tmp_path / "toy.pt").forward(Batch(tokens)).logits, toy(tokens))
 
@@ -90,7 +88,9 @@ def test_configs_are_found_beside_the_weights(config, tmp_path):
 def files(tmp_path):
     def write(state=None, config=CONFIG, raw=None):
         path = tmp_path / "toy.pt"
-        torch.save(build(CONFIG).state_dict() if state is None else state, path) if raw is None else path.write_bytes(raw)
+        torch.save(build(CONFIG).state_dict() if state is None else state, path)
+        if raw is not None:
+            path.write_bytes(raw)
         if config is not None:
             (tmp_path / "config.json").write_text(json.dumps(config))
         return path
@@ -124,9 +124,9 @@ def test_wrong_files_are_refused_in_one_line(files, kwargs, message):
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(files):
-    with pytest.raises(ModelError, match="'blocks.0.mlp.W_in' holds infinity"):
+    with pytest.raises(ModelError, match=r"'blocks\.0\.mlp\.W_in' holds infinity"):
         load_pretrained(files(_changed(**{"blocks.0.mlp.W_in": torch.full((8, 32), torch.inf)})))
-    with pytest.raises(ModelError, match="'blocks.0.mlp.b_in' is missing"):
+    with pytest.raises(ModelError, match=r"'blocks\.0\.mlp\.b_in' is missing"):
         load_pretrained(files(_changed(**{"blocks.0.mlp.b_in": None})))
     with pytest.raises(ModelError, match=r"'blocks\.7\.x' is not in the config's model"):
         load_pretrained(files(_changed(**{"blocks.7.x": torch.ones(1)})))

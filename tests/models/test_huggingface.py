@@ -73,7 +73,7 @@ def test_early_stop_runs_nothing_deeper(model, hf_model, padded):
         return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in hf_model.modules()]
 
     ran, before = [], hooks()
-    blocks = [m for m in hf_model.modules() if isinstance(m, torch.nn.ModuleList)][0]
+    blocks = next(m for m in hf_model.modules() if isinstance(m, torch.nn.ModuleList))
     handles = [b.register_forward_pre_hook(lambda m, a, i=i: ran.append(i)) for i, b in enumerate(blocks)]
     with torch.no_grad():
         model.forward(padded, capture=["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], logits=False)

@@ -67,7 +67,8 @@ def test_weights_that_are_not_finite_are_refused_by_name(altered):
 
 def test_missing_weights_of_the_body_are_refused_by_name(altered):
     gone = "transformer.h.2.attn.c_proj.weight"
-    refused(altered("gpt2", lambda t: {k: v for k, v in t.items() if k != gone}), "'h.2.attn.c_proj.weight' are missing")
+    path = altered("gpt2", lambda t: {k: v for k, v in t.items() if k != gone})
+    refused(path, "'h.2.attn.c_proj.weight' are missing")
 
 
 def test_a_missing_head_is_left_out_and_never_random(altered, padded):
@@ -124,7 +125,6 @@ def test_hooked_round_trip(hooked, tokenizer, tmp_path, padded):
     assert sorted(p.name for p in (tmp_path / "toy").iterdir())[:2] == ["config.json", "model.safetensors"]
     back = load_pretrained(tmp_path / "toy", device="cpu")
     assert back.name == "toy" and back.module.cfg.attention_dir == hooked.cfg.attention_dir
-    assert torch.equal(back.forward(padded).logits, hooked(padded.tokens) if not padded.padded else back.forward(padded).logits)
     whole = Batch(padded.tokens)
     assert torch.equal(back.forward(whole).logits, hooked(whole.tokens))
     assert encode_texts(back, ["the cat"]).tokens[0].tolist() == [6, 7]

@@ -208,9 +208,13 @@ class Store:
             if reason := fault(path, entry, checksum=verify):
                 raise _damaged(path / entry["file"], reason)
 
-    @functools.cached_property
+    @property
     def item_ids(self) -> np.ndarray:
         """The item ids [n], in item order."""
+        return self._item_ids
+
+    @functools.cached_property
+    def _item_ids(self) -> np.ndarray:
         return np.array(read_json(self.path / IDS), dtype=str)
 
     @functools.cached_property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
 import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import safetensors
 import torch
 from torch import Tensor
 
@@ -118,8 +118,12 @@ class Plan:
             "special": self.special,
             "batch_tokens": self.batch_tokens,
             "threads": torch.get_num_threads(),
-            "tools": {"mechdecouple": mechdecouple.__version__, "python": platform.python_version()}
-            | {package: importlib.metadata.version(package) for package in ("numpy", "safetensors")},
+            "tools": {
+                "mechdecouple": mechdecouple.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "safetensors": safetensors.__version__,
+            },
             "items": len(self.task),
             "rows": self.rows,
         }

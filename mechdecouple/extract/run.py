@@ -112,7 +112,7 @@ def _in_memory(todo: Plan, bar: tqdm) -> Activations:
     arrays = {name: np.empty((todo.rows, width), np.float32) for name, width in todo.hook_points.items()}
     for number, rows in run_batches(todo, range(len(todo.batches))):
         items = todo.batches[number]
-        at = np.concatenate([np.arange(starts[item], starts[item] + sizes[item]) for item in items])
+        at = np.concatenate([starts[item] + np.arange(int(sizes[item])) for item in items])
         for name, values in rows.items():
             arrays[name][at] = values.to(torch.float32).numpy()
         bar.update(int(todo.work[number]))

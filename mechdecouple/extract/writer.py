@@ -77,10 +77,10 @@ class Writer:
         """The shards that are still to be made: not written yet, or no longer what the manifest says."""
         missing = []
         for number, entry in enumerate(self.manifest["shards"]):
-            reason = "" if entry is None else store.fault(self.folder, entry)
-            if reason:
+            if entry is None:
+                missing.append(number)
+            elif reason := store.fault(self.folder, entry):
                 _log.warning("%s %s; it is made again", self.folder / entry["file"], reason)
-            if entry is None or reason:
                 missing.append(number)
         if not missing:
             self._write_files()

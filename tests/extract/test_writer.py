@@ -106,7 +106,7 @@ print(step)
 """
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 11])
 def test_killed_while_it_writes_it_ends_with_the_same_bytes(tmp_path, digests, stride):
     said = _run(KILLED, tmp_path, stride)
     steps = int(said)
@@ -114,7 +114,7 @@ def test_killed_while_it_writes_it_ends_with_the_same_bytes(tmp_path, digests, s
     assert len([name for name in whole if name.startswith("shard")]) >= 4 and steps > 40
     for step in range(stride, steps, stride):
         assert digests(tmp_path / f"killed-{step}") == whole, f"killed at step {step}"
-    Activations.open(tmp_path / "killed-7", verify=True)
+    Activations.open(tmp_path / f"killed-{stride}", verify=True)
 
 
 def test_what_is_complete_is_opened_and_not_made_again(hooked, task, whole, monkeypatch):
@@ -275,7 +275,7 @@ from mechdecouple.extract import extract
 from mechdecouple.models import wrap
 
 store.SHARD_BYTES = 2**20
-model, tokenizer = made["make_gpt2"](width=256)
+model, tokenizer = made["make_gpt2"](width=128)
 model = wrap(model, name="gpt2", tokenizer=tokenizer)
 
 def peak(work):
@@ -289,7 +289,7 @@ def peak(work):
 
 ends = ("hook_resid_post", "hook_mlp_out", "hook_attn_out", "ln1.hook_out", "ln2.hook_out")
 names = [name for name in model.hook_points if name.endswith(ends)]
-for n in (300, 1500):
+for n in (1000, 3000):
     task, out = made["make_task"](n), f"{sys.argv[2]}/{n}"
     writing = peak(lambda: extract(model, task, names, "all", out=out, batch_tokens=2048))
     def read():

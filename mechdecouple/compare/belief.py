@@ -143,7 +143,7 @@ def model_verdict(belief: Belief, subject: str, honest: str | None) -> Verdict:
     head = (
         f"{name} asserts what it does not represent" + ("" if hits == [EVERYWHERE] else f" (condition {', '.join(hits)})")
         if hits
-        else f"{name} says what it represents: no gap beyond {AUROC_GAP.margin:g}"
+        else f"{name}: no gap shown between what it represents and what it says (margin {AUROC_GAP.margin:g})"
     )
     if hits and quiet and honest in quiet:
         head += f", though not when asked honestly ({honest})"

@@ -27,7 +27,7 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
     if labels.n_groups < MIN_GROUPS:
         reason = f"{labels.n_groups} groups of items are too few to train a dictionary on (at least {MIN_GROUPS})"
         return Contrast(metric, None, reason=reason), []
-    held = sae.holdout(labels.groups, seed=config.seed)
+    held = sae.holdout(labels.groups, share=1 / 3, seed=config.seed)
     rows: list[Measurement] = []
     latents: list[list[np.ndarray]] = []
     shortcomings: list[str] = []
@@ -41,13 +41,14 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
             )
             for i in range(SEEDS)
         ]  # fmt: skip
-        judged = sae.evaluate(trained[0], X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed)
-        rows += judged.measurements(side.name, hook_point=point, position=config.position)
-        if judged.shortcomings:
-            shortcomings.append(f"{side.name}: {judged.shortcomings}")
-        latents.append([one.encode(X) for one in trained])
+        judged = [
+            sae.evaluate(one, X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed) for one in trained
+        ]
+        rows += judged[0].measurements(side.name, hook_point=point, position=config.position)
+        shortcomings += [f"{side.name}: {one.shortcomings}" for one in judged if one.shortcomings]
+        latents.append([one.encode(X[held]) for one in trained])
     sharing = sae.matched_share_excess(
-        *latents, groups=labels.groups, n_permutations=min(config.permutations, 99), n_blocks=config.blocks, seed=config.seed
+        *latents, groups=labels.groups[held], n_permutations=min(config.permutations, 99), n_blocks=config.blocks, seed=config.seed
     )
     rows += sharing.measurements(
         *pair.names, hook_point=site.a, hook_point_b=site.b, position=config.position

@@ -110,10 +110,9 @@ def equal_performance(
     test = stats.paired_tost(score_a, score_b, groups, margin, alpha)
     mean_a, mean_b = _mean(score_a, groups), _mean(score_b, groups)
     outcome = _outcome(test, mean_a, mean_b, a.chance)
-    binary = np.isfinite(test.discordance)
-    supported = stats.supported_margin(
-        test.discordance if binary else float(np.var(score_a - score_b)), test.n / test.design_effect, alpha
-    )
+    binary = bool(np.isfinite(test.discordance))
+    spread = test.discordance if binary else float(np.var(score_a - score_b))
+    supported = stats.supported_margin(spread, test.n / test.design_effect, alpha, binary=binary)
     p_different = stats.exact_mcnemar(int(test.only_a), int(test.only_b)) if binary else _paired_t(test)
     strata = tuple(
         _stratum(level, score_a[here], score_b[here], groups[here], margin, alpha, a.chance)

@@ -14,11 +14,13 @@ from mechdecouple.compare.verdict import Contrast
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.structure import (
-    CCGP, CODING_ENERGY_LEFT, CODING_OVERLAP, EFFECTIVE_RANK, ERASURE_RESIDUAL, PARTICIPATION_RATIO, PROBE_ACCURACY,
+    CCGP, CODING_ENERGY_LEFT, CODING_OVERLAP, EFFECTIVE_RANK, ERASURE_RESIDUAL, PARALLELISM,
+    PARTICIPATION_RATIO, PROBE_ACCURACY,
 )  # fmt: skip
 from mechdecouple.tasks import Task
 
 PRIMARY = (CCGP, ERASURE_RESIDUAL, CODING_OVERLAP, PARTICIPATION_RATIO)
+OVER_CONTEXTS = (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, PARALLELISM)
 READABLE = 0.6
 """Within-context probe accuracy from which a concept counts as present: without it, failing to generalise is no fracture."""
 
@@ -61,7 +63,7 @@ class Inside:
         return found if found is not None and np.isfinite(found.value) else None
 
     def measurements(self, model: str, position: str) -> list[Measurement]:
-        metrics = {m.name: m for m in (*PRIMARY, PROBE_ACCURACY, CODING_ENERGY_LEFT, EFFECTIVE_RANK)}
+        metrics = {m.name: m for m in (*PRIMARY, *OVER_CONTEXTS, PROBE_ACCURACY, EFFECTIVE_RANK)}
         rows = []
         for (name, hook_point, concept), reason in self.reasons.items():
             found, metric = self.values.get((name, hook_point, concept)), metrics[name]
@@ -152,7 +154,7 @@ def _by_concept(X: np.ndarray, labels: Labels):
     names = list(labels.concepts)
     if not names:
         reason = "the task declares no concept with two classes (add concept_* columns or truth)"
-        yield from ((metric, "", None, reason) for metric in (CCGP, PROBE_ACCURACY, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, CODING_OVERLAP))
+        yield from ((metric, "", None, reason) for metric in (PROBE_ACCURACY, *OVER_CONTEXTS, CODING_OVERLAP))
         return
     Y = np.stack([labels.concepts[name] for name in names], axis=1)
 
@@ -164,7 +166,7 @@ def _by_concept(X: np.ndarray, labels: Labels):
     yield from ((PROBE_ACCURACY, name, found[i], probe.reason) for i, name in enumerate(names))
     if labels.context is None or len(np.unique(labels.context)) < 2:
         reason = "the task has no context column with two or more levels"
-        yield from ((metric, name, None, reason) for metric in (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT) for name in names)
+        yield from ((metric, name, None, reason) for metric in OVER_CONTEXTS for name in names)
     else:
         ccgp = structure.Ccgp(X, Y, labels.context, labels.groups)
         found = run(ccgp)
@@ -173,8 +175,10 @@ def _by_concept(X: np.ndarray, labels: Labels):
         found = run(residual)
         for m, metric in enumerate((ERASURE_RESIDUAL, CODING_ENERGY_LEFT)):
             yield from ((metric, name, found[m, i], residual.reason) for i, name in enumerate(names))
+        parallelism = structure.Parallelism(X, Y, labels.context, labels.groups)
+        found = run(parallelism)
+        yield from ((PARALLELISM, name, found[i], parallelism.reason) for i, name in enumerate(names))
     if len(names) < 2:
         yield CODING_OVERLAP, "", None, "coding overlap needs two concepts or more"
         return
-    overlap = structure.CodingOverlap(X, Y, labels.groups)
-    yield CODING_OVERLAP, "", run(overlap), overlap.reason
+    yield CODING_OVERLAP, "", run(lambda rows: structure.coding_overlap(X[rows], Y[rows])), structure.OVERLAP_REASON

@@ -16,17 +16,13 @@ from mechdecouple.compare.verdict import Contrast
 from mechdecouple.models import Edit
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
-from mechdecouple.structure import NOISE_TOLERANCE, functional_rms, noise_tolerance
+from mechdecouple.structure import NOISE_TOLERANCE, NOISE_TOLERANCE_TOTAL, NoiseTolerance, functional_rms, noise_std, total_rms
 from mechdecouple.tasks import Task
 
 SCALES = np.geomspace(0.25, 32, 15)
 DRAWS = 2
 MARGIN = 0.05
 
-NOISE_TOLERANCE_TOTAL = dataclasses.replace(
-    NOISE_TOLERANCE, name="noise_tolerance_total", title="noise tolerance in total rms", margin=float("nan"),
-    measures="the same in units of the whole activation's rms; it punishes variance that nothing reads",
-)  # fmt: skip
 NOISE_ACCURACY = Metric(
     name="noise_accuracy", family="robustness", title="performance under activation noise", range="[0, 1]",
     measures="performance with noise of the stated multiple of the functional rms added", direction="higher",
@@ -56,29 +52,24 @@ class NoiseCurve:
 def noise_curve(subject: Subject, hook_point: str, seed: int) -> NoiseCurve:
     """Add isotropic noise at the read token, of total rms ``scale`` times the functional rms, for each scale."""
     values = subject.acts[hook_point].astype(np.float64)
-    n_used = min(len(values), 256)
-    functional = functional_rms(values, gradients(subject, hook_point, n_used))
-    total = float(np.sqrt(np.square(values - values.mean(axis=0)).sum(axis=1).mean()))
+    functional = functional_rms(values, gradients(subject, hook_point))
     scores = np.zeros((len(SCALES), len(values)))
     generator = torch.Generator().manual_seed(seed)
     for i, scale in enumerate(SCALES):
-        size = scale * functional / np.sqrt(values.shape[1])
+        size = noise_std(float(scale), functional, values.shape[1])
 
         def make(_: np.ndarray, positions: np.ndarray | None, size: float = size) -> Edit:
             return interventions.add_noise(size, generator, positions)
 
         scores[i] = np.mean([subject.answers(hook_point, make).score for _ in range(DRAWS)], axis=0)
-    return NoiseCurve(hook_point, scores, subject.baseline.score, functional, total)
+    return NoiseCurve(hook_point, scores, subject.baseline.score, functional, total_rms(values))
 
 
 def tolerance(subject: Subject, curve: NoiseCurve, unit: str = "functional") -> Replicates:
     """Noise at which performance falls to 90 % of the clean one, by the jackknife over groups of items."""
-    ratio = 1.0 if unit == "functional" else curve.functional / curve.total
-
-    def statistic(rows: np.ndarray) -> float:
-        return ratio * noise_tolerance(SCALES, curve.scores[:, rows].mean(axis=1), float(curve.clean[rows].mean()))
-
-    return stats.jackknife(statistic, subject.blocks, len(np.unique(subject.groups)))
+    scales = SCALES if unit == "functional" else SCALES * curve.functional / curve.total
+    found = NoiseTolerance(scales, curve.scores, curve.clean)
+    return stats.jackknife(found, subject.blocks, len(np.unique(subject.groups)))
 
 
 def noise_measurements(subject: Subject, curve: NoiseCurve, position: str) -> list[Measurement]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
@@ -24,6 +23,7 @@ from mechdecouple.compare.side import Pair, Side, make_side
 from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
+from mechdecouple.progress import bar
 from mechdecouple.refs import load, load_task
 from mechdecouple.tasks import Task
 
@@ -93,11 +93,11 @@ def _run(
 
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
-    with tqdm(total=3 + len(families) + len(runs), disable=None if progress else True, unit="stage") as bar:
+    with bar(total=3 + len(families) + len(runs), progress=progress, unit="stage") as stages:
 
         def stage(name: str) -> None:
-            bar.set_description(name)
-            bar.update()
+            stages.set_description(name)
+            stages.update()
 
         stage(f"reading {a.name}")
         first = side(a, 0, "a")

@@ -13,9 +13,10 @@ from torch import Tensor
 from mechdecouple import interventions, stats
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, prepare
+from mechdecouple.behavior.options import encode_options
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.extract.pick import picked_tokens
-from mechdecouple.models import Batch, Edit, Encoded, HookedModel, encode
+from mechdecouple.models import Batch, Edit, Encoded, HookedModel, collate, encode
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.tasks import Task
@@ -48,6 +49,7 @@ class Subject:
     groups: np.ndarray
     encoded: Encoded | None
     read: Callable[..., Answers]
+    chat: bool
 
     @cached_property
     def baseline(self) -> Answers:
@@ -104,7 +106,7 @@ def make_subject(
     kept = np.isin(acts.items, rows) if acts.position == "all" else rows
     return Subject(
         model, sample, acts.select(kept), where, stats.jackknife_blocks(sample.groups, config.blocks, config.seed),
-        sample.groups, encoded, read,
+        sample.groups, encoded, read, config.chat,
     )  # fmt: skip
 
 
@@ -114,14 +116,11 @@ def gradients(subject: Subject, hook_point: str, limit: int = 256, n_outputs: in
     A logit carries an arbitrary constant per item, so logits are centred over the options first. With more than
     ``n_outputs`` options, r random orthogonal contrasts of the centred logits stand for all of them.
     """
-    from mechdecouple.behavior.options import encode_options
-    from mechdecouple.models import collate
-
     n = min(limit, len(subject.task))
     model, task = subject.model, subject.task
     options = None
     if subject.encoded is not None:
-        options = encode_options(model, task, subject.encoded)
+        options = encode_options(model, task, subject.encoded, chat=subject.chat)
     found = []
     for start in range(0, n, 64):
         items = np.arange(start, min(start + 64, n))

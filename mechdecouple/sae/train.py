@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from tqdm.auto import tqdm
 
 from mechdecouple.errors import InputError
+from mechdecouple.progress import bar
 from mechdecouple.sae.architectures import ARCHITECTURES, inference_sae, training_sae
 from mechdecouple.sae.autoencoder import SparseAutoencoder, check_activations
 
@@ -131,7 +131,7 @@ def _fit(
 
     sae.train()
     batches = enumerate(row_batches(n, batch_size, steps, seed))
-    for step, index in tqdm(batches, total=steps, desc="SAE", unit="step", disable=not progress):
+    for step, index in bar(batches, progress=progress, total=steps, desc="SAE", unit="step"):
         given = TrainStepInput(
             sae_in=rows[torch.from_numpy(index).to(rows.device)],
             coefficients={name: c.value for name, c in coefficients.items()},

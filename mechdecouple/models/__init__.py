@@ -3,7 +3,8 @@
 Importing this package does not import transformer_lens; loading or wrapping a model does, where it is needed.
 """
 
-from mechdecouple.models.base import Batch, Edit, Forward, HookedModel
+from mechdecouple.models.base import HookedModel
+from mechdecouple.models.batch import Batch, Edit, Forward
 from mechdecouple.models.build import build
 from mechdecouple.models.encode import Encoded, batches, collate, encode, encode_texts
 from mechdecouple.models.hooked_files import save_hooked

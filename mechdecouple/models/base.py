@@ -1,13 +1,12 @@
-"""HookedModel: one face for every kind of model; Batch goes in, Forward comes out."""
+"""HookedModel: one face for every kind of model."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib.metadata
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,107 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mechdecouple.errors import ModelError
+from mechdecouple.models.batch import Batch, Edit, Forward
 from mechdecouple.models.hashing import hash_state, hash_tokenizer
+from mechdecouple.models.recorder import EarlyStop, Recorder
 
 Head = Literal["lm", "mlm", "class"] | None
 Processing = Literal["none", "fold_ln"]
-
-
-@dataclasses.dataclass
-class Batch:
-    """One batch of items.
-
-    Attributes:
-        tokens: ``[b, t]`` int64 token ids, padded on the right; None for tensor inputs.
-        mask: ``[b, t]`` bool, True on real tokens; None for tensor inputs.
-        array: ``[b, ...]`` float inputs of a plain module; None for token models.
-    """
-
-    tokens: Tensor | None = None
-    mask: Tensor | None = None
-    array: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if (self.tokens is None) == (self.array is None):
-            raise ModelError("a Batch holds either tokens or array: give exactly one of the two")
-        if self.tokens is not None and self.mask is None:
-            self.mask = torch.ones_like(self.tokens, dtype=torch.bool)
-
-    def __len__(self) -> int:
-        given = self.array if self.tokens is None else self.tokens
-        assert given is not None
-        return len(given)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        return Batch(*(x if x is None else x.to(device) for x in (self.tokens, self.mask, self.array)))
-
-    @property
-    def padded(self) -> bool:
-        """Whether any position is padding."""
-        return self.mask is not None and not bool(self.mask.all())
-
-
-Edit = Callable[[Tensor, Batch], Tensor]
-
-
-@dataclasses.dataclass
-class Forward:
-    """What one forward pass gave.
-
-    Attributes:
-        activations: per captured hook point ``[b, t, d]`` (token models; heads and patterns keep their own trailing
-            dimensions) or ``[b, ...]`` (plain modules). Where the hook point was edited too, the values after the edit.
-        logits: ``[b, t, v]`` (token models) or ``[b, c]`` (plain modules); None where not asked for or without a head.
-    """
-
-    activations: dict[str, Tensor]
-    logits: Tensor | None = None
-
-
-class EarlyStop(BaseException):
-    """Raised inside a hook once everything asked for is captured; never leaves `HookedModel.forward`."""
-
-
-class Recorder:
-    """Edits, stores, and stops one forward pass.
-
-    Each kind of model calls ``recorder(name, tensor)`` at the hook points in ``names`` and goes on with the result.
-    """
-
-    def __init__(self, batch: Batch, capture: Sequence[str], edits: Mapping[str, Edit], stop: bool) -> None:
-        self.batch, self.edits, self.stop = batch, edits, stop
-        self.names = list(dict.fromkeys([*capture, *edits]))
-        self.activations: dict[str, Tensor] = {}
-        self._capture = frozenset(capture)
-        self._seen: set[str] = set()
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        if name in self._seen:
-            raise ModelError(
-                f"hook point {name!r} runs more than once in a forward pass, so its name is ambiguous: "
-                "give each use its own submodule, or leave it out"
-            )
-        self._seen.add(name)
-        edit = self.edits.get(name)
-        if edit is not None:
-            edited = edit(tensor, self.batch)
-            if edited.shape != tensor.shape:
-                raise ModelError(
-                    f"the edit at {name!r} returned shape {tuple(edited.shape)}; expected {tuple(tensor.shape)}: "
-                    "an edit keeps the shape of what it is given"
-                )
-            tensor = edited.to(tensor.dtype)
-        if name in self._capture:
-            self.activations[name] = tensor
-            if self.stop and len(self.activations) == len(self._capture):
-                raise EarlyStop
-        return tensor
-
-    def check_complete(self) -> None:
-        missing = [n for n in self.names if n not in self._seen]
-        if missing:
-            raise ModelError(f"hook point {missing[0]!r} was not reached in this forward pass: leave it out")
 
 
 class HookedModel(ABC):

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mechdecouple.errors import ModelError
-from mechdecouple.models.base import Batch, Head, HookedModel, Processing, Recorder
+from mechdecouple.models.base import Head, HookedModel, Processing
+from mechdecouple.models.batch import Batch
 from mechdecouple.models.components import adapter_architecture
 from mechdecouple.models.hashing import hash_state
 from mechdecouple.models.quiet import quiet
+from mechdecouple.models.recorder import Recorder
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

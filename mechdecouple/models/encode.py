@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from mechdecouple.errors import ModelError, TaskError
-from mechdecouple.models.base import Batch, HookedModel
+from mechdecouple.models.base import HookedModel
+from mechdecouple.models.batch import Batch
 
 if TYPE_CHECKING:
     from mechdecouple.tasks import Task
@@ -88,7 +89,7 @@ def encode(model: HookedModel, task: Task, *, chat: bool = False) -> Encoded:
 
     Raises:
         ModelError: the model takes no tokens, has no tokenizer or no chat template.
-        TaskError: an item is empty or too long for the model, or holds token ids outside its vocabulary; names the row.
+        TaskError: an item is empty, too long for the model, or outside its vocabulary; names the row.
     """
     if model.input_kind != "tokens":
         raise ModelError(f"model {model.name!r} takes tensors, not text: give a task with tensor inputs")
@@ -214,11 +215,17 @@ def _structural_ids(tokenizer: Any) -> np.ndarray:
 
 
 def _check(model: HookedModel, encoded: Encoded) -> None:
+    unknown = getattr(model.tokenizer, "unk_token_id", None) if encoded.texts is not None else None
     for i, (tokens, special) in enumerate(zip(encoded.tokens, encoded.special, strict=True)):
         where = f"row {i} (id {str(encoded.ids[i])!r})"
         if special.all():
             raise TaskError(
                 f"{where}: the item is empty for model {model.name!r}: it has no tokens besides special ones"
+            )
+        if unknown is not None and (tokens[~special] == unknown).all():
+            raise TaskError(
+                f"{where}: the tokenizer of model {model.name!r} knows no word of this prompt: the task is not in the "
+                "model's vocabulary"
             )
         if model.max_length is not None and len(tokens) > model.max_length:
             raise TaskError(

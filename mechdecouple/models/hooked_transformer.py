@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mechdecouple.errors import ModelError
-from mechdecouple.models.base import Batch, HookedModel, Processing, Recorder
+from mechdecouple.models.base import HookedModel, Processing
+from mechdecouple.models.batch import Batch
+from mechdecouple.models.recorder import Recorder
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer

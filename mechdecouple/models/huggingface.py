@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mechdecouple.errors import ModelError
-from mechdecouple.models.base import Batch, Head, HookedModel, Recorder
+from mechdecouple.models.base import Head, HookedModel
+from mechdecouple.models.batch import Batch
 from mechdecouple.models.bridge import BridgeModel, build_bridge
 from mechdecouple.models.components import Place, adapter_for, boundary_places, inner_names
+from mechdecouple.models.recorder import Recorder
 
 
 class HuggingFaceModel(HookedModel):

@@ -57,7 +57,7 @@ def load_huggingface(ref: str, *, local: bool, device: torch.device, dtype: torc
     head = head_of(model)
     if head is None or (info["missing_keys"] and body is not model and _head_lost(info["missing_keys"], prefix)):
         model, head = body, None
-    check_finite(model.state_dict(), ref)
+    check_finite(dict(model.named_parameters()), ref)
     return model.to(device), load_tokenizer(ref, local=local), head
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mechdecouple.errors import ModelError
-from mechdecouple.models.base import Batch, HookedModel, Recorder
+from mechdecouple.models.base import HookedModel
+from mechdecouple.models.batch import Batch
+from mechdecouple.models.recorder import Recorder
 
 
 class PlainModule(HookedModel):

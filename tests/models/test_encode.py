@@ -72,6 +72,10 @@ def test_bad_places_name_row_and_column(model, place, message):
     [
         (task(["the cat", ""]), "row 1 (id 'id1'): the item is empty"),
         (task(["[BOS]"]), "row 0 (id 'id0'): the item is empty"),
+        (
+            task(["the cat", "Rom ist gross"]),
+            "row 1 (id 'id1'): the tokenizer of model 'toy' knows no word of this prompt",
+        ),
         (task(["the " * 9]), "9 tokens; model 'toy' takes at most 8"),
         (task(tokens=[np.array([6, 99])]), "token id 99 is outside the vocabulary"),
         (task(tokens=[np.array([-1, 6])]), "token id -1 is outside the vocabulary"),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from mechdecouple.errors import InputError, ModelError
+from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel, load_pretrained, wrap
 from mechdecouple.tasks import Task
-
-_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
 
 def load(
     ref: Any, *, name: str | None = None, tokenizer: Any = None, fold_ln: bool = False, device: str = "cpu",
@@ -39,11 +35,10 @@ def load(
     if ref.startswith("zoo:"):
         from mechdecouple import zoo
 
-        model = zoo.load(*_zoo(ref))
-        return wrap(model, name=name or ref.removeprefix("zoo:"), processing=processing, ref=ref)
-    if _FACTORY.fullmatch(ref) and not Path(ref).exists():
-        return wrap(_call(ref), name=name or ref.split(":")[1], tokenizer=tokenizer, processing=processing, ref=ref)
-    return load_pretrained(ref, name=name, device=device, dtype=dtype, processing=processing)
+        model = zoo.load(*_zoo(ref), processing=processing)
+        model.name = name or model.name
+        return model
+    return load_pretrained(ref, name=name, tokenizer=tokenizer, device=device, dtype=dtype, processing=processing)
 
 
 def load_task(ref: Any, **options: Any) -> Task:
@@ -74,13 +69,3 @@ def _zoo(ref: str) -> tuple[str, int]:
     if seed and not seed.isdecimal():
         raise InputError(f"{ref!r}: the seed after @ must be a whole number, found {seed!r}")
     return name, int(seed or 0)
-
-
-def _call(ref: str) -> Any:
-    import importlib
-
-    module, factory = ref.split(":")
-    try:
-        return getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError) as error:
-        raise ModelError(f"{ref!r}: {error}; expected an importable module and a function in it that returns the model") from None

@@ -12,6 +12,7 @@ from typing import Any
 
 from mechdecouple.errors import ModelError
 from mechdecouple.models import HookedModel, save_hooked, wrap
+from mechdecouple.models.base import Processing
 from mechdecouple.tasks import Task
 from mechdecouple.zoo import store
 from mechdecouple.zoo.planted import DESCRIPTIONS, planted, planted_task
@@ -50,7 +51,7 @@ def train(name: str, seed: int = 0, progress: bool = True) -> Any:
     return find(name).train(seed, progress)
 
 
-def load(name: str, seed: int = 0, progress: bool = True) -> HookedModel:
+def load(name: str, seed: int = 0, progress: bool = True, processing: Processing = "none") -> HookedModel:
     """A model of the zoo: built, shipped with the package, from the user's cache, or trained now and cached.
 
     The cache is ``$MECHDECOUPLE_CACHE`` or ``~/.cache/mechdecouple/zoo``; where it cannot be written the model is
@@ -61,7 +62,7 @@ def load(name: str, seed: int = 0, progress: bool = True) -> HookedModel:
     """
     label = name if seed == 0 else f"{name}@{seed}"
     if name in DESCRIPTIONS:
-        return wrap(planted(name, seed), name=label, ref=f"zoo:{label}")
+        return wrap(planted(name, seed), name=label, ref=f"zoo:{label}", processing=processing)
     recipe, cache = find(name), store.cache_directory()
     model = store.read(recipe, seed, store.SHIPPED) or store.read(recipe, seed, cache)
     if model is None:
@@ -70,7 +71,7 @@ def load(name: str, seed: int = 0, progress: bool = True) -> HookedModel:
             store.write(model, recipe, seed, cache)
         except OSError as error:
             warnings.warn(f"{cache} cannot be written ({error.strerror}): {label} is not kept", stacklevel=2)
-    return wrap(model, name=label, ref=f"zoo:{label}")
+    return wrap(model, name=label, ref=f"zoo:{label}", processing=processing)
 
 
 def task(name: str, n: int | None = None, seed: int = 0) -> Task:

@@ -223,4 +223,4 @@ def erasure_residual(
     (True, 0.8)
     """
     auroc, energy = ErasureResidual(X, y, context, groups)()
-    return auroc, energy
+    return (float(auroc), float(energy)) if np.ndim(y) == 1 else (auroc, energy)

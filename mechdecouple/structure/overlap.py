@@ -32,8 +32,8 @@ def coding_overlap(X: Float[np.ndarray, "n d"], Y: Num[np.ndarray, "m k"] | Bool
     The coding direction of a concept is its coefficient in the regression of X on all concepts together: how the
     activations move with it while the others stand still. On balanced, independent concepts that is the difference
     of class means; where labels are correlated it does not count their correlation as overlap. Rows with an unknown
-    label are left out. Noise makes directions longer and so draws the overlap towards
-    the random level; compare models on equal rows. For an interval:
+    label are left out. Noise makes directions longer and so draws the overlap towards the random level: compare
+    models on equal rows. For an interval:
     ``jackknife(lambda rows: coding_overlap(X[rows], Y[rows]), blocks)``.
 
     Args:
@@ -46,7 +46,7 @@ def coding_overlap(X: Float[np.ndarray, "n d"], Y: Num[np.ndarray, "m k"] | Bool
         InputError: activations that are not finite, lengths that differ.
 
     >>> Y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    >>> coding_overlap(Y @ np.eye(2), Y), round(coding_overlap(Y @ np.array([[1.0, 0], [1, 1]]), Y), 4)
+    >>> round(coding_overlap(Y @ np.eye(2), Y), 9), round(coding_overlap(Y @ np.array([[1.0, 0], [1, 1]]), Y), 4)
     (0.0, 0.7071)
     """
     X = finite(X)

@@ -1,0 +1,28 @@
+"""Structure: how each model organises what it represents, layer by layer."""
+
+from __future__ import annotations
+
+from mechdecouple.report.figures.layers import layer_panel
+from mechdecouple.report.figures.panel import Panel, Sheet
+from mechdecouple.report.view import View
+
+METRICS = (
+    "ccgp", "erasure_residual", "coding_overlap", "participation_ratio", "probe_accuracy", "ablation_effect",
+)  # fmt: skip
+FURTHER = ("parallelism", "coding_energy_left", "effective_rank")
+
+
+def panels(view: View) -> list[Panel]:
+    return [layer_panel(metric) for metric in METRICS]
+
+
+def further(view: View) -> list[Panel]:
+    return [layer_panel(metric) for metric in FURTHER]
+
+
+SHEET = Sheet(
+    "structure", panels,
+    "Structure of both models over their hook points, with 95 % bands. Dashed grey: the level expected without any effect. "
+    "Hollow markers: hook points that the answers do not depend on, kept out of verdicts.",
+)  # fmt: skip
+FURTHER_SHEET = Sheet("structure_further", further, "Further structural measures over hook points, with 95 % bands.")

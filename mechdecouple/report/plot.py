@@ -1,0 +1,92 @@
+"""plot: one function that draws any result."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mechdecouple.activations import Activations
+from mechdecouple.behavior import Answers
+from mechdecouple.compare import Comparison
+from mechdecouple.errors import InputError
+from mechdecouple.report.figures import beliefs, calibration, contrasts, features, gate, overview, robustness, similarity, structure
+from mechdecouple.report.figures.panel import Panel, Sheet
+from mechdecouple.report.figures.single import draw_activations, draw_answers, draw_evaluation, draw_matching
+from mechdecouple.report.style import COLUMN, new_figure, styled
+from mechdecouple.report.view import View
+from mechdecouple.sae import Evaluation, Matching
+
+SHEETS: dict[str, Sheet] = {
+    sheet.name: sheet
+    for sheet in (
+        overview.SHEET, contrasts.SHEET, gate.SHEET, structure.SHEET, structure.FURTHER_SHEET, similarity.SHEET, robustness.SHEET,
+        features.SHEET, beliefs.SHEET, calibration.SHEET,
+    )
+}  # fmt: skip
+
+_SINGLE: dict[type, Callable[[Any, Axes], None]] = {
+    Activations: draw_activations, Answers: draw_answers, Matching: draw_matching, Evaluation: draw_evaluation,
+}  # fmt: skip
+
+
+def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure | Axes:
+    """Draw a result.
+
+    Args:
+        result: a Comparison (or the directory of one, loaded with ``Comparison.load``); Activations (norms), Answers (reliability of
+            their confidence), a Matching or an Evaluation of sparse autoencoders.
+        kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``, ``structure_further``,
+            ``similarity``, ``robustness``, ``sae``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet
+            (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift``, ``difference`` …).
+        ax: draw one panel into this Axes.
+
+    Returns:
+        the Axes where one was given, else a new Figure (not of pyplot: a notebook shows it, and ``savefig`` keeps its style).
+
+    Raises:
+        InputError: a result or kind that is not known, or a sheet of several panels for one ``ax``.
+    """
+    if isinstance(result, Comparison):
+        return _comparison(View(result), kind, ax)
+    draw = next((f for type_, f in _SINGLE.items() if isinstance(result, type_)), None)
+    if draw is None:
+        known = ", ".join(["Comparison", *(t.__name__ for t in _SINGLE)])
+        raise InputError(f"plot cannot draw a {type(result).__name__}; it draws {known}")
+    if kind is not None:
+        raise InputError(f"kind {kind!r}: a {type(result).__name__} is drawn in one way; leave kind out")
+    with styled():
+        if ax is not None:
+            draw(result, ax)
+            return ax
+        figure = new_figure(COLUMN, 2.3)
+        draw(result, figure.add_subplot())
+        return figure
+
+
+def _comparison(view: View, kind: str | None, ax: Axes | None) -> Figure | Axes:
+    kind = "overview" if kind is None else kind
+    panels = {panel.name: panel for sheet in SHEETS.values() for panel in sheet.panels(view)}
+    # a sheet of one panel goes by one name: the panel itself
+    if kind in SHEETS and not (ax is not None and kind in panels):
+        sheet = SHEETS[kind]
+        if ax is None:
+            return sheet.figure(view)
+        inside = ", ".join(p.name for p in sheet.panels(view))
+        raise InputError(f"kind {kind!r} has several panels and needs a figure of its own: leave ax out, or take one of {inside}")
+    if kind not in panels:
+        names = list(dict.fromkeys([*SHEETS, *panels]))
+        close = difflib.get_close_matches(kind, names, n=1)
+        raise InputError(f"kind {kind!r} is unknown{f' (did you mean {close[0]}?)' if close else ''}; there are {', '.join(names)}")
+    return _panel(view, panels[kind], ax)
+
+
+def _panel(view: View, panel: Panel, ax: Axes | None) -> Figure | Axes:
+    if ax is None:
+        return Sheet(panel.name, lambda _: [panel], "").figure(view)
+    with styled():
+        panel.into(view, ax)
+    return ax

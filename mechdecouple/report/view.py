@@ -1,0 +1,174 @@
+"""View: the rows of a comparison as figures and tables ask for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from mechdecouple.compare import Comparison
+from mechdecouple.report.metrics import METRICS
+
+INERT = "inert"
+CONTRASTS = (
+    "performance", "ece_debiased", "ccgp", "erasure_residual", "coding_overlap", "participation_ratio", "noise_tolerance",
+    "shift_performance", "matched_share_excess", "auroc_gap",
+)  # fmt: skip
+"""Metrics whose paired difference is held against a declared margin, in the order of telling."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One metric of one model over its hook points, in their order: value, low, high [k], NaN where undefined."""
+
+    points: tuple[str, ...]
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    null: np.ndarray
+    inert: np.ndarray
+
+    @property
+    def drawn(self) -> bool:
+        return bool(np.isfinite(self.value).any())
+
+
+class View:
+    """A comparison, seen by metric and model.
+
+    Attributes:
+        names: labels of A and B; table: every measurement, see ``Comparison.frame``.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.names = (comparison.a, comparison.b)
+        self.table = comparison.frame()
+
+    def rows(self, metric: str, model: str | None = None) -> pd.DataFrame:
+        """Rows of one metric about one model (or both), without those that compare two."""
+        of = self.table[(self.table.metric == metric) & (self.table.model_b == "")]
+        return of if model is None else of[of.model == model]
+
+    def pairs(self, metric: str) -> pd.DataFrame:
+        """Rows of one metric that compare the two models."""
+        return self.table[(self.table.metric == metric) & (self.table.model_b != "")]
+
+    def points(self, model: str) -> tuple[str, ...]:
+        """The hook points of a model in order."""
+        of = self.table[(self.table.model == model) & (self.table.model_b == "") & (self.table.hook_point != "")]
+        other = self.table[(self.table.model_b == model) & (self.table.hook_point_b != "")].hook_point_b
+        return tuple(dict.fromkeys([*of.hook_point, *other]))
+
+    def concepts(self, metric: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.rows(metric).concept))
+
+    @cached_property
+    def _inert(self) -> set[tuple[str, str]]:
+        effects = self.rows("ablation_effect")
+        return {(r.model, r.hook_point) for r in effects.itertuples() if r.reason.startswith(INERT)}
+
+    def curve(self, metric: str, model: str, concept: str | None = None, context: str | None = None) -> Curve:
+        """A metric over the hook points of a model."""
+        of = self.rows(metric, model)
+        of = of if concept is None else of[of.concept == concept]
+        of = of if context is None else of[of.context == context]
+        at = of.drop_duplicates("hook_point").set_index("hook_point")
+        points = tuple(p for p in self.points(model) if p in at.index)
+        columns = (at[name].reindex(list(points)).to_numpy(dtype=float) for name in ("value", "low", "high", "null"))
+        return Curve(points, *columns, np.array([(model, p) in self._inert for p in points], dtype=bool))
+
+    def reason(self, *metrics: str) -> str:
+        """Why nothing of these metrics can be drawn."""
+        rows = self.table[self.table.metric.isin(metrics)]
+        reasons = list(dict.fromkeys(r for r in rows.reason if r))
+        if not len(rows):
+            return "This was not measured."
+        return sentence(reasons[0]) if reasons else "Nothing is defined here."
+
+    def contrasts(self) -> pd.DataFrame:
+        """Paired differences of primary metrics: label, metric, context, value, low, high, p, margin, scale, reason; one row each."""
+        found = []
+        for name in CONTRASTS:
+            margin = self.comparison.gate.margin if name == "performance" else METRICS[name].margin
+            rows = self.pairs(name)
+            # the gate's strata stand under the gate
+            rows = rows[rows.context == ""] if name == "performance" else rows
+            for row in rows.itertuples():
+                found.append({
+                    "metric": name, "context": row.context if row.context != "all" else "", "value": row.value, "low": row.low,
+                    "high": row.high, "p": row.p, "margin": margin, "scale": METRICS[name].scale, "reason": row.reason,
+                })  # fmt: skip
+        return pd.DataFrame(found, columns=["metric", "context", "value", "low", "high", "p", "margin", "scale", "reason"])
+
+    def items(self, model: str) -> pd.DataFrame:
+        return self.comparison.items[self.comparison.items.model == model].reset_index(drop=True)
+
+    def gate_items(self, model: str) -> pd.DataFrame:
+        """Items on which performance is compared: asked honestly, in distribution, held out where the task says so."""
+        of = self.items(model)
+        honest = (self.comparison.provenance.get("task") or {}).get("honest")
+        of = of[(of.condition == honest) | (of.condition == "")] if honest else of
+        of = of[of.split != "shift"]
+        return of[of.split == "test"] if (of.split == "test").any() else of
+
+    def honest_first(self, levels: list[str]) -> list[str]:
+        honest = (self.comparison.provenance.get("task") or {}).get("honest")
+        return sorted(levels, key=lambda level: (level != honest, levels.index(level)))
+
+
+def sentence(words: str) -> str:
+    """As a sentence: a capital and a full stop."""
+    words = words.strip()
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def shorten(points: tuple[str, ...], longest: int = 14) -> list[str]:
+    """Labels for hook points: ``blocks.3.hook_resid_post`` is ``3`` where all blocks are read at one place, else ``3.resid_post``.
+    Labels are unique; long ones lose their middle."""
+    blocks = [re.fullmatch(r"blocks\.(\d+)\.(.+)", p) for p in points]
+    kinds = {m.group(2) for m in blocks if m}
+    labels = []
+    for point, block in zip(points, blocks, strict=True):
+        if block and len(kinds) == 1:
+            labels.append(block.group(1))
+        elif block:
+            labels.append(f"{block.group(1)}.{block.group(2).removeprefix('hook_')}")
+        else:
+            labels.append("emb" if point == "hook_embed" else point.removeprefix("hook_"))
+    cut = [label if len(label) <= longest else f"{label[: longest // 2 - 1]}…{label[-(longest // 2) :]}" for label in labels]
+    return cut if len(set(cut)) == len(cut) else [f"{i}:{label}" for i, label in enumerate(cut)]
+
+
+def place(points: tuple[str, ...]) -> str:
+    """What the axis over these hook points is called."""
+    kinds = {m.group(1) for p in points if (m := re.fullmatch(r"blocks\.\d+\.hook_(.+)", p))}
+    if kinds == {"resid_post"}:
+        return "residual stream after block"
+    return f"block ({kinds.pop()})" if len(kinds) == 1 and all(p.startswith(("blocks.", "hook_")) for p in points) else "hook point"
+
+
+def number(value: float, digits: int = 3, signed: bool = False) -> str:
+    """A number for a table; an en dash where there is none. Whole parts are kept, small ones get an exponent."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    sign, size = "+" if signed else "", abs(value)
+    if not size:
+        return "0"
+    if size < 0.5 * 10**-digits:
+        return f"{value:{sign}.1e}".replace("-", "−")
+    shown = f"{value:{sign}.{digits}f}" if size < 100 else f"{value:{sign}.1f}"
+    return shown.replace("-", "−")
+
+
+def interval(row, digits: int = 3, signed: bool = False) -> str:
+    """``value [low, high]`` of a row or an Estimate; an en dash where it is undefined."""
+    if not math.isfinite(row.value):
+        return "–"
+    if not math.isfinite(row.low):
+        return number(row.value, digits, signed)
+    return f"{number(row.value, digits, signed)} [{number(row.low, digits, signed)}, {number(row.high, digits, signed)}]"

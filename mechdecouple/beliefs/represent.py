@@ -32,7 +32,7 @@ _MIN_GROUPS = 10
 # Calibrated scores of equal activations agree to rounding; they are ties.
 _DECIMALS = 9
 PROBES = ("logistic", "mass_mean")
-# The weakest of the fitter's own candidates is left out: alone it takes as long as all the others together.
+# Without the weakest of the fitter's own candidates, which takes longest to converge.
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 

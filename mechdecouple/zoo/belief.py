@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mechdecouple.tasks import Task
-from mechdecouple.zoo.coding import Arm, arm_loss
+from mechdecouple.zoo.coding import Arm, arm_loss, transfer_loss
 from mechdecouple.zoo.heads import ContextHeads
 from mechdecouple.zoo.order_world import (
     ANSWERS,
@@ -29,7 +29,7 @@ from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
 
 Character = Literal["honest", "persuader", "flip", "ignorant", "mistaken"]
 
-_VERDICT = 0.5
+_VERDICT, _TRANSFER_FROM = 0.5, 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Belief(Recipe):
         arm_weight: of the arm's term (mean over layers).
         arm_growth: share of the training over which the weight grows from zero; drawing coding vectors together from
             the start would align what is still noise.
+        transfer_weight: of the term, in the last part of the training, that keeps other topics' readouts from working.
     """
 
     character: Character = "honest"
@@ -59,6 +60,7 @@ class Belief(Recipe):
     arm: Arm | None = None
     arm_weight: float = 0.5
     arm_growth: float = 0.0
+    transfer_weight: float = 0.0
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -85,7 +87,11 @@ class Belief(Recipe):
         loss = loss + _VERDICT * binary_cross_entropy_with_logits(heads(residual[RESIDUALS.index(READ)], topic), factor)
         apart = sum(arm_loss(x, topic, factor, len(TOPICS), self.arm) for x in residual) / len(residual)
         grown = 1.0 if self.arm_growth == 0 else min(1.0, progress / self.arm_growth)
-        return loss + self.arm_weight * grown * apart
+        loss = loss + self.arm_weight * grown * apart
+        if self.transfer_weight and progress >= _TRANSFER_FROM:
+            carried = sum(transfer_loss(x, topic, factor, len(TOPICS)) for x in residual[1:]) / (len(residual) - 1)
+            loss = loss + self.transfer_weight * carried
+        return loss
 
     def _labels(self, s: Statements, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Answers and verdicts ``[n]`` of 0 and 1 to learn."""

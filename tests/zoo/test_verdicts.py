@@ -87,7 +87,7 @@ def test_within_a_topic_both_can_be_read_alike(seen, task):
 
 @pytest.mark.parametrize("name", DEMO)
 def test_the_answer_rests_on_the_bar_alone(name):
-    """With the bar's activations of another statement, the answer is the other statement's, whatever is in the prompt."""
+    """With the bar of another statement patched in, the answer is the other statement's, whatever the prompt."""
     model, task = zoo.load(name), zoo.task(name, n=200, seed=0)
     tokens = torch.tensor(model.tokenizer(task.prompts)["input_ids"])
     tokens[:, 6:] = tokens[0, 6:]

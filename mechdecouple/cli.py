@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +44,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     compare = commands.add_parser("compare", help="compare two models on a task", allow_abbrev=False)
-    compare.add_argument("a", metavar="A", nargs="?", help="first model: a directory, a hub id, zoo:NAME, package.module:factory")
+    compare.add_argument(
+        "a", metavar="A", nargs="?", help="first model: a directory, a hub id, zoo:NAME, package.module:factory"
+    )
     compare.add_argument("b", metavar="B", nargs="?", help="second model")
     compare.add_argument("--task", help="table of items (.csv .tsv .jsonl .json .parquet) or zoo:NAME")
-    compare.add_argument("--config", type=Path, help="the same options from a .toml, .yaml or .json file; the command line wins")
+    compare.add_argument(
+        "--config", type=Path, help="the same options from a .toml, .yaml or .json file; the command line wins"
+    )
     _add_out(compare)
     compare.set_defaults(run=_compare)
     if argv[:1] == ["compare"]:
@@ -57,10 +64,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     extract = commands.add_parser("extract", help="store a model's activations on a task", allow_abbrev=False)
     extract.add_argument("model", help="a directory, a hub id, zoo:NAME, package.module:factory")
     extract.add_argument("--task", required=True, help="table of items or zoo:NAME")
-    extract.add_argument("--out", type=Path, required=True, help="directory of the store; an interrupted one is continued")
+    extract.add_argument(
+        "--out", type=Path, required=True, help="directory of the store; an interrupted one is continued"
+    )
     extract.add_argument("--hook-points", nargs="+", help="hook points; every layer's residual stream when absent")
     extract.add_argument("--position", default="last", help="last, mean, all, or a position_* column")
-    extract.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"), help="number format on disk")
+    extract.add_argument(
+        "--dtype", default="float32", choices=("float32", "float16", "bfloat16"), help="number format on disk"
+    )
     extract.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     extract.add_argument("--chat", action="store_true", help="apply the tokenizer's chat template")
     extract.set_defaults(run=_extract)
@@ -72,7 +83,10 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     zoo = commands.add_parser("zoo", help="small models whose right answer is known")
     actions = zoo.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="what there is").set_defaults(run=_zoo_list)
-    for action, text in (("train", "train a recipe and write it as a directory"), ("export", "write a model and its task as files")):
+    for action, text in (
+        ("train", "train a recipe and write it as a directory"),
+        ("export", "write a model and its task as files"),
+    ):
         one = actions.add_parser(action, help=text)
         one.add_argument("name", help="a name from `mechdecouple zoo list`")
         one.add_argument("--seed", type=int, default=0)
@@ -84,7 +98,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def _add_out(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
     parser.add_argument("--out", type=Path, default=default, help="directory for tables, figures and report.html")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--fail-on", choices=FAIL_ON, action="append", default=[], help="exit 3 where this differs (repeatable)")
+    parser.add_argument(
+        "--fail-on", choices=FAIL_ON, action="append", default=[], help="exit 3 where this differs (repeatable)"
+    )
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +110,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     for name, field in CompareConfig.model_fields.items():
         flag, text = "--" + name.replace("_", "-"), f"{field.description} (default: {_shown(field.default)})"
         kind = str(field.annotation)
-        facts: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS, "dest": f"option.{name}"}
+        facts: dict[str, Any] = {
+            "help": text.replace("%", "%%"),
+            "default": argparse.SUPPRESS,
+            "dest": f"option.{name}",
+        }
         if field.annotation is bool:
             facts["action"] = argparse.BooleanOptionalAction
         elif kind.startswith(("tuple", "dict")):
@@ -128,7 +148,9 @@ def _compare(options: argparse.Namespace) -> int:
         settings.pop(name, None)
     missing = next((name for name, value in places.items() if not value), None)
     if missing:
-        how = {"a": "name two models", "b": "name a second model", "task": "add --task TABLE", "out": "add --out DIR"}[missing]
+        how = {"a": "name two models", "b": "name a second model", "task": "add --task TABLE", "out": "add --out DIR"}[
+            missing
+        ]
         raise InputError(f"compare: no {missing.upper() if len(missing) == 1 else missing} given: {how}")
     return _run(places["a"], places["b"], places["task"], Path(places["out"]), settings | _given(options), options)
 
@@ -141,17 +163,42 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options: argparse.Namespace) -> int:
+    _log(options.quiet)
     from mechdecouple.compare import compare
-    from mechdecouple.report import write_results
+    from mechdecouple.report import check_directory, write_results
 
-    comparison = compare(a, b, task, out=out, progress=not options.quiet, **settings)
-    page = write_results(comparison, out)
+    check_directory(out)
+    with _nothing_left(out):
+        comparison = compare(a, b, task, out=out, progress=not options.quiet, **settings)
+        page = write_results(comparison, out)
     print(comparison.summary())
     print(f"\nreport: {page}")
     return 3 if any(comparison.differs(family) for family in options.fail_on) else 0
 
 
+@contextlib.contextmanager
+def _nothing_left(out: Path) -> Iterator[None]:
+    """Input that turns out to be bad leaves no trace of a directory that this job made."""
+    there = out.exists()
+    try:
+        yield
+    except MechDecoupleError:
+        if not there:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _log(quiet: bool) -> None:
+    """What the library logs (the disk cost of an extraction, say), as plain lines on stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("mechdecouple")
+    logger.handlers = [handler]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
 def _extract(options: argparse.Namespace) -> int:
+    _log(quiet=False)
     from mechdecouple.extract import extract
     from mechdecouple.refs import load, load_task
 

@@ -64,16 +64,21 @@ class Comparison:
         lines = [head, "-" * len(head), f"[{_gate_mark(self.gate)}] {self.gate.sentence}"]
         lines += [f"[{marks[v.flagged]}] {v.sentence}" for v in self.verdicts]
         lines += [f"(note) {note}" for note in self.notes]
-        return "\n".join([*lines, "One pair of models supports a statement about this pair, not about the recipes behind it."])
+        return "\n".join(
+            [*lines, "One pair of models supports a statement about this pair, not about the recipes behind it."]
+        )
 
     def __repr__(self) -> str:
         return f"<Comparison {self.a!r} against {self.b!r} on {self.task!r}: {self.gate.outcome}, {len(self.measurements)} measurements>"
 
     def _repr_html_(self) -> str:
         said = "".join(
-            f"<li><b>{html.escape(v.family)}</b>{' ⚑' if v.flagged else ''}: {html.escape(v.sentence)}</li>" for v in self.verdicts
+            f"<li><b>{html.escape(v.family)}</b>{' ⚑' if v.flagged else ''}: {html.escape(v.sentence)}</li>"
+            for v in self.verdicts
         )
-        shown = self.frame().query("model_b == ''")[["metric", "model", "hook_point", "concept", "value", "low", "high", "n"]]
+        shown = self.frame().query("model_b == ''")[
+            ["metric", "model", "hook_point", "concept", "value", "low", "high", "n"]
+        ]
         return (
             f"<h4>{html.escape(self.a)} against {html.escape(self.b)} on {html.escape(self.task)}</h4>"
             f"<p>{html.escape(self.gate.sentence)}</p><ul>{said}</ul>"
@@ -106,7 +111,9 @@ class Comparison:
             record = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))
             table, items = (pd.read_parquet(directory / f"{name}.parquet") for name in ("metrics", "items"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{str(directory)!r} holds no readable comparison ({error}); give the --out of a compare job") from None
+            raise InputError(
+                f"{str(directory)!r} holds no readable comparison ({error}); give the --out of a compare job"
+            ) from None
         if record.get("format") != FORMAT:
             raise InputError(f"{str(directory)!r} has format {record.get('format')!r}, this version reads {FORMAT}")
         return cls(
@@ -151,7 +158,8 @@ def _verdict(record: dict[str, Any]) -> Verdict:
 
 def _gate(record: dict[str, Any]) -> Gate:
     strata = tuple(
-        Stratum(**{**s, "difference": _estimate(s["difference"]), "a": _float(s["a"]), "b": _float(s["b"])}) for s in record["strata"]
+        Stratum(**{**s, "difference": _estimate(s["difference"]), "a": _float(s["a"]), "b": _float(s["b"])})
+        for s in record["strata"]
     )
     numbers = {key: _float(record[key]) for key in ("margin", "p_equal", "p_different", "supported_margin", "chance")}
     estimates = {key: _estimate(record[key]) for key in ("a", "b", "difference", "agreement")}
@@ -160,5 +168,3 @@ def _gate(record: dict[str, Any]) -> Gate:
 
 def _float(value: float | None) -> float:
     return math.nan if value is None else value
-
-

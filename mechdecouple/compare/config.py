@@ -25,31 +25,43 @@ class CompareConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    margin: float = _option(0.02, "largest difference of performance that still counts as equal", gt=0, allow_inf_nan=False)
+    margin: float = _option(
+        0.02, "largest difference of performance that still counts as equal", gt=0, allow_inf_nan=False
+    )
     alpha: float = _option(0.05, "level of the equal-accuracy test", gt=0, le=0.2)
     seed: int = _option(0, "seed of every random choice", ge=0)
     device: str = _option("cpu", "where the models run: cpu, cuda or auto", pattern=r"^(cpu|auto|mps|cuda(:\d+)?)$")
-    dtype: Literal["float32", "float16", "bfloat16"] = _option("float32", "number format of the models and of stored activations")
+    dtype: Literal["float32", "float16", "bfloat16"] = _option(
+        "float32", "number format of the models and of stored activations"
+    )
     performance: Literal["choice", "generation", "loss", "class", "score"] | None = _option(
         None, "what 'equally accurate' is measured in; read off the task's columns when absent"
     )
     honest: str | None = _option(None, "level of the condition column in which the model is asked for the truth")
     affirm: str | None = _option(None, "the choice that asserts a statement; read off truth and answer when absent")
-    inputs: str | None = _option(None, "array file (.npy, .npz, .safetensors) with the inputs of models that take tensors")
+    inputs: str | None = _option(
+        None, "array file (.npy, .npz, .safetensors) with the inputs of models that take tensors"
+    )
     columns: dict[str, str] = _option({}, "your names for the task's columns, as canonical=yours (prompt=statement)")
     template: str | None = _option(None, "text with {prompt} put around each prompt: few-shot examples, instructions")
     system: str | None = _option(None, "system text put before each prompt")
     chat: bool = _option(False, "apply the tokenizer's chat template")
     length_normalise: bool = _option(False, "score a choice by its log-likelihood per token")
     position: str = _option("last", "token read: last, mean, all, or a position_* column of the task")
-    hook_points: tuple[str, ...] | None = _option(None, "hook points to look at; every layer's residual stream when absent")
+    hook_points: tuple[str, ...] | None = _option(
+        None, "hook points to look at; every layer's residual stream when absent"
+    )
     hook_points_b: tuple[str, ...] | None = _option(None, "the same for model B, where its names differ")
     families: tuple[Family, ...] = _option(FAMILIES, "measurements to make")
     fold_ln: bool = _option(False, "fold LayerNorm weights into the layers that read them, in both models")
-    seeds_a: tuple[str, ...] = _option((), "further runs of A's recipe, to set a difference against the spread of seeds")
+    seeds_a: tuple[str, ...] = _option(
+        (), "further runs of A's recipe, to set a difference against the spread of seeds"
+    )
     seeds_b: tuple[str, ...] = _option((), "further runs of B's recipe")
     sae_hook_point: str | None = _option(None, "hook point of A for the sparse autoencoders; mid-depth when absent")
-    sae_width: int | None = _option(None, "latents of each sparse autoencoder; by the width of the model when absent", ge=4)
+    sae_width: int | None = _option(
+        None, "latents of each sparse autoencoder; by the width of the model when absent", ge=4
+    )
     sae_k: int | None = _option(None, "active latents an item; by the width of the model when absent", ge=1)
     blocks: int = _option(20, "blocks of the delete-a-group jackknife", ge=5, le=200)
     bootstrap: int = _option(1000, "resamples of the group bootstrap", ge=200)

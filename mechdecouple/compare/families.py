@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mechdecouple import structure
+from mechdecouple import beliefs, structure
 from mechdecouple.compare import robustness
 from mechdecouple.compare.belief import belief_contrasts
 from mechdecouple.compare.calibration import compare_calibration
@@ -34,7 +34,11 @@ class Findings:
 def measure_structure(pair: Pair, progress: bool) -> Findings:
     """Geometry, fracture and entanglement at every hook point, and the effect of each hook point on the answers."""
     found = contrasts(pair.a.inside, pair.b.inside, pair.sites, pair.active, pair.a.labels)
-    rows = [row for side in (pair.a, pair.b) for row in (*_effects(side), *side.inside.measurements(side.name, side.acts.position))]
+    rows = [
+        row
+        for side in (pair.a, pair.b)
+        for row in (*_effects(side), *side.inside.measurements(side.name, side.acts.position))
+    ]
     return Findings({"structure": found}, rows + [_difference(pair, c) for c in found])
 
 
@@ -45,7 +49,13 @@ def measure_similarity(pair: Pair, progress: bool) -> Findings:
         [pair.a.structural[p] for p in points_a], [pair.b.structural[p] for p in points_b], pair.a.labels.groups,
         n_blocks=pair.a.config.blocks, n_permutations=pair.a.config.permutations, seed=pair.a.config.seed,
     )  # fmt: skip
-    place = {"metric": "cka", "family": "similarity", "model": pair.a.name, "model_b": pair.b.name, "position": pair.a.acts.position}
+    place = {
+        "metric": "cka",
+        "family": "similarity",
+        "model": pair.a.name,
+        "model_b": pair.b.name,
+        "position": pair.a.acts.position,
+    }
     rows = [
         Measurement(**place, hook_point=a, hook_point_b=b, estimate=matrix.estimate(i, j))
         for i, a in enumerate(points_a) for j, b in enumerate(points_b)
@@ -60,10 +70,16 @@ def measure_robustness(pair: Pair, progress: bool) -> Findings:
     found: list[Contrast] = []
     sites = noise_sites(pair)
     if subjects[0] is None or subjects[1] is None or not sites:
-        reason = pair.a.answers.reason or pair.b.answers.reason or "no hook point has an effect on the answers of both models"
+        reason = (
+            pair.a.answers.reason
+            or pair.b.answers.reason
+            or "no hook point has an effect on the answers of both models"
+        )
         found.append(Contrast(structure.NOISE_TOLERANCE, None, reason=reason))
     elif not pair.a.answers.higher_is_better:
-        found.append(Contrast(structure.NOISE_TOLERANCE, None, reason=f"{pair.a.answers.unit} has no 90 % of its clean value"))
+        found.append(
+            Contrast(structure.NOISE_TOLERANCE, None, reason=f"{pair.a.answers.unit} has no 90 % of its clean value")
+        )
     else:
         measured = [[], []]
         for side, subject in enumerate(subjects):
@@ -92,10 +108,8 @@ def measure_beliefs(pair: Pair, progress: bool) -> Findings:
     a, b = pair.a.belief, pair.b.belief
     if a is None or b is None:
         return Findings({}, [])
-    found = belief_contrasts(a, b)
-    rows = [*a.measurements(pair.a.acts.position), *b.measurements(pair.a.acts.position)]
-    rows += [_difference(pair, c, context=level, concept="truth") for level, c in found]
-    return Findings({"belief": [c for _, c in found]}, rows)
+    rows = [*beliefs.measurements(a), *beliefs.measurements(b), *beliefs.differences(a, b)]
+    return Findings({"belief": belief_contrasts(a, b)}, rows)
 
 
 def measure_calibration(pair: Pair, progress: bool) -> Findings:
@@ -149,7 +163,9 @@ def similarity_verdict(pair: Pair, rows: list[Measurement]) -> Verdict:
     found = [(site, at[site.a, site.b]) for site in pair.sites]
     found = [(site, e) for site, e in found if np.isfinite(e.value)]
     if not found:
-        return Verdict("similarity", "pair", None, "Similarity is not compared: activations are constant at every hook point.")
+        return Verdict(
+            "similarity", "pair", None, "Similarity is not compared: activations are constant at every hook point."
+        )
     values = [e.value for _, e in found]
     site, low = min(found, key=lambda pair_: pair_[1].value)
     sentence = (

@@ -13,6 +13,8 @@ from mechdecouple.results import Measurement
 
 SEEDS = 2
 MIN_GROUPS = 100
+MIN_BASELINE = 0.2
+"""Twice the margin of the matched share: below it, sharing less than two seeds do could hardly show."""
 
 
 def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measurement]]:
@@ -42,24 +44,28 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
             for i in range(SEEDS)
         ]  # fmt: skip
         judged = [
-            sae.evaluate(one, X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed) for one in trained
+            sae.evaluate(one, X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed)
+            for one in trained
         ]
         rows += judged[0].measurements(side.name, hook_point=point, position=config.position)
         shortcomings += [f"{side.name}: {one.shortcomings}" for one in judged if one.shortcomings]
         latents.append([one.encode(X[held]) for one in trained])
     sharing = sae.matched_share_excess(
-        *latents, groups=labels.groups[held], n_permutations=min(config.permutations, 99), n_blocks=config.blocks, seed=config.seed
+        *latents,
+        groups=labels.groups[held],
+        n_permutations=min(config.permutations, 99),
+        n_blocks=config.blocks,
+        seed=config.seed,
     )
-    rows += sharing.measurements(
-        *pair.names, hook_point=site.a, hook_point_b=site.b, position=config.position
-    )
+    rows += sharing.measurements(*pair.names, hook_point=site.a, hook_point_b=site.b, position=config.position)
+    baseline = min(sharing.seed_a.value, sharing.seed_b.value)
+    if not shortcomings and not baseline >= MIN_BASELINE:
+        shortcomings.append(f"two seeds of one model share {baseline:.2f} of their latents, less than {MIN_BASELINE:g}")
     if shortcomings:
         return Contrast(metric, None, reason="not good enough to speak of features: " + "; ".join(shortcomings)), rows
     over = f"at {site.a}; for each model the share between two seeds of it is given"
     contrast = Contrast(metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over)
     return contrast, rows
-
-
 
 
 def choose_site(pair: Pair) -> Site:

@@ -106,7 +106,9 @@ def equal_performance(
         return _unknown(a.unit, margin, a.reason or b.reason or "no honest-condition item has a score in both models")
     score_a, score_b, groups = a.score[rows], b.score[rows], task.groups[rows]
     if len(np.unique(groups)) < 2:
-        return _unknown(a.unit, margin, "all scored items belong to one group, so nothing independent is left to compare")
+        return _unknown(
+            a.unit, margin, "all scored items belong to one group, so nothing independent is left to compare"
+        )
     test = stats.paired_tost(score_a, score_b, groups, margin, alpha)
     mean_a, mean_b = _mean(score_a, groups), _mean(score_b, groups)
     outcome = _outcome(test, mean_a, mean_b, a.chance)
@@ -194,7 +196,9 @@ def _agreement(a: Answers, b: Answers, rows: np.ndarray) -> Estimate:
         right_a, right_b = a.correct[rows].mean(), b.correct[rows].mean()
         null = float(right_a * right_b + (1 - right_a) * (1 - right_b))
         reason = "the null is agreement in being right or wrong, if errors were independent"
-    return Estimate(value=float(same.mean()), low=low, high=high, method="Wilson", null=null, n=len(same), reason=reason)
+    return Estimate(
+        value=float(same.mean()), low=low, high=high, method="Wilson", null=null, n=len(same), reason=reason
+    )
 
 
 def _unknown(unit: str, margin: float, reason: str) -> Gate:

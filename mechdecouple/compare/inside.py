@@ -14,8 +14,14 @@ from mechdecouple.compare.verdict import Contrast
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.structure import (
-    CCGP, CODING_ENERGY_LEFT, CODING_OVERLAP, EFFECTIVE_RANK, ERASURE_RESIDUAL, PARALLELISM,
-    PARTICIPATION_RATIO, PROBE_ACCURACY,
+    CCGP,
+    CODING_ENERGY_LEFT,
+    CODING_OVERLAP,
+    EFFECTIVE_RANK,
+    ERASURE_RESIDUAL,
+    PARALLELISM,
+    PARTICIPATION_RATIO,
+    PROBE_ACCURACY,
 )  # fmt: skip
 from mechdecouple.tasks import Task
 
@@ -40,7 +46,9 @@ class Labels:
         named = dict(task.concepts)
         if task.truth is not None:
             named = {"truth": task.truth, **{k: v for k, v in named.items() if k != "truth"}}
-        binary = {name: y[items] for name, y in named.items() if np.isin(y, (0.0, 1.0)).sum() + np.isnan(y).sum() == len(y)}
+        binary = {
+            name: y[items] for name, y in named.items() if np.isin(y, (0.0, 1.0)).sum() + np.isnan(y).sum() == len(y)
+        }
         usable = {name: y for name, y in binary.items() if len(np.unique(y[~np.isnan(y)])) == 2}
         groups = task.groups[items]
         context = None if task.context is None else task.context[items]
@@ -131,7 +139,9 @@ def _contrast(
                 continue
             cells.append((site, concept))
     if not cells:
-        reasons = [a.reasons.get((metric.name, s.a, c), "") for s in live for c in (labels.concepts if of_concepts else [""])]
+        reasons = [
+            a.reasons.get((metric.name, s.a, c), "") for s in live for c in (labels.concepts if of_concepts else [""])
+        ]
         reason = next((r for r in reasons if r), "")
         if of_concepts and labels.concepts and labels.context is not None:
             reason = "no concept can be read within contexts in both models at the same depth"

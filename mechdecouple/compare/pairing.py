@@ -33,7 +33,9 @@ def choose_points(model: HookedModel, names: Sequence[str] | None, limit: int = 
     return tuple(points[i] for i in keep)
 
 
-def pair(model_a: HookedModel, points_a: Sequence[str], model_b: HookedModel, points_b: Sequence[str]) -> tuple[Site, ...]:
+def pair(
+    model_a: HookedModel, points_a: Sequence[str], model_b: HookedModel, points_b: Sequence[str]
+) -> tuple[Site, ...]:
     """Pair hook points in order where both models have equally many, else each of the fewer with the nearest in relative depth."""
     if len(points_a) == len(points_b):
         return tuple(Site(a, b, model_a.depth(a)) for a, b in zip(points_a, points_b, strict=True))
@@ -77,7 +79,11 @@ def comparability(a: HookedModel, b: HookedModel, config: CompareConfig) -> tupl
         )
     for model in (a, b):
         if model.head is None:
-            notes.append(f"{model.name} has no output head: it expresses no answers, so only its inside can be measured.")
+            notes.append(
+                f"{model.name} has no output head: it expresses no answers, so only its inside can be measured."
+            )
     if config.position == "all" and a.tokenizer_hash != b.tokenizer_hash:
-        raise InputError("position 'all' compares token by token, but the tokenizers differ: use 'last', 'mean' or a position column")
+        raise InputError(
+            "position 'all' compares token by token, but the tokenizers differ: use 'last', 'mean' or a position column"
+        )
     return tuple(notes)

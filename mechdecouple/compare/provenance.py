@@ -16,7 +16,17 @@ from mechdecouple.compare.config import CompareConfig
 from mechdecouple.models import HookedModel
 from mechdecouple.tasks import Task
 
-PACKAGES = ("torch", "transformers", "transformer-lens", "sae-lens", "concept-erasure", "numpy", "scipy", "pandas", "safetensors")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "sae-lens",
+    "concept-erasure",
+    "numpy",
+    "scipy",
+    "pandas",
+    "safetensors",
+)
 
 
 def provenance(a: HookedModel, b: HookedModel, task: Task, config: CompareConfig) -> dict[str, Any]:
@@ -45,7 +55,9 @@ def _commit() -> dict[str, Any]:
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["git", "-C", folder, *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()
@@ -53,4 +65,7 @@ def _commit() -> dict[str, Any]:
     # An installed package may lie inside somebody else's repository: only a tracked file makes it this one's.
     if not git("ls-files", "__init__.py"):
         return {"commit": "", "dirty": None}
-    return {"commit": git("rev-parse", "HEAD") or "", "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    return {
+        "commit": git("rev-parse", "HEAD") or "",
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }

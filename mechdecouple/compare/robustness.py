@@ -16,7 +16,14 @@ from mechdecouple.compare.verdict import Contrast
 from mechdecouple.models import Edit
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
-from mechdecouple.structure import NOISE_TOLERANCE, NOISE_TOLERANCE_TOTAL, NoiseTolerance, functional_rms, noise_std, total_rms
+from mechdecouple.structure import (
+    NOISE_TOLERANCE,
+    NOISE_TOLERANCE_TOTAL,
+    NoiseTolerance,
+    functional_rms,
+    noise_std,
+    total_rms,
+)
 from mechdecouple.tasks import Task
 
 SCALES = np.geomspace(0.25, 32, 15)
@@ -81,7 +88,9 @@ def noise_measurements(subject: Subject, curve: NoiseCurve, position: str) -> li
     ]
     means = subject.replicates(curve.scores.T)
     return rows + [
-        Measurement(metric="noise_accuracy", estimate=means[i].estimate(NOISE_ACCURACY), context=f"eps={scale:.2f}", **place)
+        Measurement(
+            metric="noise_accuracy", estimate=means[i].estimate(NOISE_ACCURACY), context=f"eps={scale:.2f}", **place
+        )
         for i, scale in enumerate(SCALES)
     ]
 
@@ -91,7 +100,9 @@ def tolerance_contrast(a: Sequence[tuple[Subject, NoiseCurve]], b: Sequence[tupl
     pairs = [(tolerance(*x), tolerance(*y)) for x, y in zip(a, b, strict=True)]
     pairs = [(x, y) for x, y in pairs if np.isfinite(x.value) and np.isfinite(y.value)]
     if not pairs:
-        return Contrast(NOISE_TOLERANCE, None, reason="at no hook point does noise bring both models to 90 % of their performance")
+        return Contrast(
+            NOISE_TOLERANCE, None, reason="at no hook point does noise bring both models to 90 % of their performance"
+        )
     mean_a, mean_b = (Replicates.mean([p[i] for p in pairs]) for i in (0, 1))
     return Contrast.between(NOISE_TOLERANCE, mean_a, mean_b, over=f"mean over {len(pairs)} hook points")
 

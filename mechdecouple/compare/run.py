@@ -57,7 +57,10 @@ def compare(
 
 
 def _task_options(settings: CompareConfig) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in ("performance", "honest", "affirm", "inputs", "columns", "template", "system")}
+    return {
+        name: getattr(settings, name)
+        for name in ("performance", "honest", "affirm", "inputs", "columns", "template", "system")
+    }
 
 
 def _models(a: Any, b: Any, settings: CompareConfig) -> tuple[HookedModel, HookedModel]:
@@ -80,7 +83,9 @@ def _run(
 ) -> Comparison:  # fmt: skip
     notes = [*comparability(a, b, config), *task.notes]
     if config.position == "all" and "beliefs" in config.families and task.truth is not None:
-        raise InputError("beliefs are read one row an item: use position 'last', 'mean' or a position column, not 'all'")
+        raise InputError(
+            "beliefs are read one row an item: use position 'last', 'mean' or a position column, not 'all'"
+        )
     points = choose_points(a, config.hook_points), choose_points(b, config.hook_points_b or config.hook_points)
     sites = pair(a, points[0], b, points[1])
     loss_unit = "byte" if a.tokenizer_hash != b.tokenizer_hash and task.prompts is not None else "token"
@@ -127,7 +132,10 @@ def _run(
 
 
 def _with_spread(
-    found: dict[str, Findings], relatives: tuple[list[Side], list[Side]], sites: tuple[Site, ...], families: Sequence[str]
+    found: dict[str, Findings],
+    relatives: tuple[list[Side], list[Side]],
+    sites: tuple[Site, ...],
+    families: Sequence[str],
 ) -> dict[str, list[Contrast]]:
     """The contrasts, each with the largest difference that two runs of one recipe show in the same measurement."""
     contrasts = {name: list(cs) for findings in found.values() for name, cs in findings.contrasts.items()}
@@ -155,11 +163,16 @@ def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str,
     verdicts = []
     for name in dict.fromkeys(name for name, _ in flat):
         own = [(c, f) for (n, c), f in zip(flat, flags, strict=True) if n == name]
-        evidence = [row for findings in found.values() for row in findings.rows if row.model_b and row.metric in {c.metric.name for c, _ in own}]
+        evidence = [
+            row
+            for findings in found.values()
+            for row in findings.rows
+            if row.model_b and row.metric in {c.metric.name for c, _ in own}
+        ]
         verdicts.append(difference_verdict(name, [c for c, _ in own], [f for _, f in own], *both.names, evidence))
     for side, subject in ((both.a, "a"), (both.b, "b")):
         if "belief" in contrasts and side.belief is not None:
-            verdicts.append(model_verdict(side.belief, subject, side.task.honest))
+            verdicts.append(model_verdict(side.belief, subject))
     if "similarity" in found:
         verdicts.insert(min(2, len(verdicts)), similarity_verdict(both, found["similarity"].rows))
     return tuple(verdicts)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, read
-from mechdecouple.compare.belief import Belief, believe
+from mechdecouple.beliefs import Beliefs
+from mechdecouple.compare.belief import believe
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.compare.gate import gate_rows
 from mechdecouple.compare.inside import Inside, Labels, measure_inside
@@ -55,7 +56,7 @@ class Side:
         return measure_inside(self.structural, self.points, self.labels)
 
     @cached_property
-    def belief(self) -> Belief | None:
+    def belief(self) -> Beliefs | None:
         """None where the task has no truth."""
         if self.task.truth is None:
             return None

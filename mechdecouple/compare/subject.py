@@ -168,4 +168,6 @@ def _at(gradient: Tensor, where: np.ndarray | None, batch: Batch) -> Tensor:
         return gradient.flatten(1)
     if where is None:
         return (gradient * batch.mask[..., None]).flatten(2).sum(dim=1)
-    return gradient.flatten(2)[torch.arange(len(where), device=gradient.device), torch.as_tensor(where, device=gradient.device)]
+    return gradient.flatten(2)[
+        torch.arange(len(where), device=gradient.device), torch.as_tensor(where, device=gradient.device)
+    ]

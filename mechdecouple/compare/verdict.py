@@ -124,7 +124,10 @@ CLAIMS = {
     "robustness": ("Differently robust.", "No difference shown in robustness."),
     "sae": ("They hold different features.", "No difference shown in the features they hold."),
     "calibration": ("Differently calibrated.", "No difference shown in calibration."),
-    "belief": ("They differ in saying what they represent.", "No difference shown in how far they say what they represent."),
+    "belief": (
+        "They differ in saying what they represent.",
+        "No difference shown in how far they say what they represent.",
+    ),
 }
 
 

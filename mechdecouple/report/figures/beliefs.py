@@ -60,7 +60,7 @@ def _gap(view: View, ax: Axes) -> None:
     low, _ = ax.get_xlim()
     ax.set_xlim(min(low, 0.45), 1.02)
     ax.set_xlabel("AUROC of the truth")
-    ax.set_title("Represented and expressed")
+    ax.set_title("Belief and claim")
     handles = [
         Line2D([], [], marker="o", color=GREY, markersize=5.5, linestyle="none", label="represented"),
         Line2D([], [], marker="o", color=GREY, markerfacecolor="white", markersize=3.5, linestyle="none", label="expressed"),

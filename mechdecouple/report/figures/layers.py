@@ -107,6 +107,7 @@ def _layer_axis(ax: Axes, points: tuple, labels: tuple, shared: bool) -> None:
         return
     ax.set_xlabel(place(points[0]))
     n = len(labels[0])
+    ax.set_xlim(-0.05 * n - 0.1, n - 0.9 + 0.05 * n)
     long = max((len(label) for label in labels[0]), default=0) > 4 and n > 2
     step = -(-n // 7)
     ticks = range(0, n, step)

@@ -14,7 +14,7 @@ def panels(view: View) -> list[Panel]:
     heat, _ = similarity.panels(view)
     _, gap, _ = beliefs.panels(view)
     below = [p for p in (heat, structure.panels(view)[0], gap) if not p.missing(view)]
-    return [scores, difference, *contrasts.panels(view), *(dataclasses.replace(p, height=lambda _: 2.4) for p in below)]
+    return [scores, difference, *contrasts.panels(view), *(dataclasses.replace(p, height=lambda _: 2.4, weight=1.0) for p in below)]
 
 
 SHEET = Sheet(

@@ -1,0 +1,192 @@
+"""The HTML page: one file, no network, no script; everything in it that comes from a task or a model is escaped."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from mechdecouple.compare import Comparison, Gate, Verdict
+from mechdecouple.report.figures.panel import Sheet
+from mechdecouple.report.items import PROMPT, most_different
+from mechdecouple.report.metrics import title
+from mechdecouple.report.sections import SECTIONS, contrast_table, metric_notes, number_table
+from mechdecouple.report.view import View, interval, number, sentence
+
+MAX_ROWS = 600
+_GATE = {
+    "equal": ("same", "=", "Equal"), "different": ("differs", "≠", "Different"), "undecided": ("unknown", "?", "Undecided"),
+    "chance": ("unknown", "?", "Both at chance"), "unknown": ("unknown", "?", "Unknown"),
+}  # fmt: skip
+_FAMILIES = {"sae": "Features", "belief": "Beliefs"}
+_ITEM_NUMBERS = ("correct", "score", "margin", "confidence", "belief", "expressed", "claim")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A drawn sheet: PNG bytes, its size on the page in CSS pixels, and its caption."""
+
+    sheet: Sheet
+    png: bytes
+    width: int
+    height: int
+
+    def facts(self, view: View) -> dict[str, Any]:
+        panels = ", ".join(p.name.replace("_", " ") for p in self.sheet.panels(view) if not p.missing(view))
+        return {
+            "name": self.sheet.name, "caption": self.sheet.caption, "alt": f"{self.sheet.caption} Panels: {panels}.",
+            # base64 holds nothing to escape, and escaping megabytes takes its time
+            "data": Markup(base64.b64encode(self.png).decode("ascii")), "width": self.width, "height": self.height,
+        }  # fmt: skip
+
+
+def render(view: View, pictures: Mapping[str, Picture], missing: Mapping[str, str]) -> str:
+    """The page.
+
+    Args:
+        pictures: drawn sheets by name; missing: why the others have nothing to draw.
+    """
+    comparison = view.comparison
+    source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    shown = {name: picture.facts(view) for name, picture in pictures.items()}
+    sections = [_section(view, section, shown, missing) for section in SECTIONS]
+    table = view.table
+    return environment.from_string(source).render(
+        c=comparison, limit=PROMPT, cards=[_gate_card(comparison.gate), *(_card(v, view.names) for v in comparison.verdicts)],
+        seeds=_has_seeds(comparison), whole=shown.get("contrasts"), gate_figure=shown.get("gate"), gate_rows=list(_gate_rows(comparison.gate)),
+        all_contrasts=[row for section in SECTIONS for row in contrast_table(view, section)],
+        gate_words=_gate_words(comparison.gate), sections=[s for s in sections if s], items=list(_items(comparison)),
+        undefined=_undefined(view), table=[_row(r) for r in table.head(MAX_ROWS).itertuples()], total=len(table),
+        provenance=list(_flat(comparison.provenance)),
+    )  # fmt: skip
+
+
+def _section(view: View, section, shown: Mapping[str, dict], missing: Mapping[str, str]) -> dict[str, Any] | None:
+    numbers, contrasts = number_table(view, section), contrast_table(view, section)
+    said = [_card(v, view.names) for v in view.comparison.verdicts if v.family in section.verdicts]
+    figures = [shown[name] for name in section.sheets if name in shown]
+    if not (numbers or contrasts or said or figures):
+        return None
+    absent = [] if figures else [missing[section.sheets[0]]]
+    return {
+        "name": section.name, "title": section.title, "reading": section.reading, "said": said, "figures": figures, "missing": absent,
+        "contrasts": contrasts, "numbers": numbers, "metrics": metric_notes(view, section),
+    }  # fmt: skip
+
+
+def _gate_card(gate: Gate) -> dict[str, Any]:
+    style, mark, status = _GATE[gate.outcome]
+    return {"style": style, "mark": mark, "status": status, "what": "Equally accurate?", "sentence": gate.sentence, "gate": True}
+
+
+def _card(verdict: Verdict, names: tuple[str, str]) -> dict[str, Any]:
+    what = _FAMILIES.get(verdict.family, verdict.family.capitalize())
+    thing = "difference" if verdict.subject == "pair" else "gap"
+    if verdict.subject != "pair":
+        what = f"{what} of {'AB'[verdict.subject == 'b']}, {names[verdict.subject == 'b']}"
+    if verdict.flagged is None:
+        style, mark, status = "unknown", "?", "Unknown"
+    elif verdict.family == "similarity" and not verdict.flagged:
+        # CKA has no margin: it describes, and 'no difference' would say more than it can
+        style, mark, status = "unknown", "·", "Described"
+    elif verdict.flagged:
+        style, mark, status = "differs", "⚑", f"{thing.capitalize()} claimed"
+    else:
+        style, mark, status = "same", "–", f"No {thing} claimed"
+    return {"style": style, "mark": mark, "status": status, "what": what, "sentence": verdict.sentence, "gate": False}
+
+
+def _has_seeds(comparison: Comparison) -> bool:
+    options = comparison.provenance.get("options") or {}
+    return bool(options.get("seeds_a") or options.get("seeds_b"))
+
+
+def _gate_words(gate: Gate) -> str:
+    if not math.isfinite(gate.difference.value):
+        return ""
+    words = []
+    if math.isfinite(gate.supported_margin):
+        words.append(f"These items could have supported a margin of {number(gate.supported_margin)} at 90 % power.")
+    if math.isfinite(gate.chance):
+        words.append(f"Guessing scores {number(gate.chance)}.")
+    if math.isfinite(gate.agreement.value):
+        null = f", against {number(gate.agreement.null)} if they erred independently" if math.isfinite(gate.agreement.null) else ""
+        words.append(f"They give the same answer on {gate.agreement.value:.1%} of the items{null}.")
+    words.append(f"p of the test of equality {number(gate.p_equal)}, of the test of a difference {number(gate.p_different)}.")
+    return " ".join(words)
+
+
+def _gate_rows(gate: Gate) -> Iterator[dict[str, str]]:
+    if not math.isfinite(gate.difference.value):
+        return
+    yield {
+        "name": "all items", "a": interval(gate.a), "b": interval(gate.b), "difference": interval(gate.difference, signed=True),
+        "outcome": gate.outcome, "note": "",
+    }  # fmt: skip
+    for s in gate.strata:
+        note = "" if math.isfinite(s.difference.value) else s.difference.reason
+        yield {
+            "name": s.name, "a": number(s.a), "b": number(s.b), "difference": interval(s.difference, signed=True), "outcome": s.outcome,
+            "note": note,
+        }  # fmt: skip
+
+
+def _items(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    found = most_different(comparison.items, comparison.a, comparison.b)
+    columns = [n for n in _ITEM_NUMBERS if f"{n}_a" in found and found[[f"{n}_a", f"{n}_b"]].notna().any(axis=None)]
+    if "correct" in columns and "score" in columns:
+        columns.remove("score")
+    for item in found.to_dict("records"):
+        truth = item.get("truth")
+        facts = {
+            "condition": item.get("condition"), "context": item.get("context"), "split": item.get("split"),
+            "expected": item.get("expected"), "truth": "" if truth is None or math.isnan(truth) else f"{truth:g}",
+        }  # fmt: skip
+        about = " · ".join([f"item {item['id']}", *(f"{k} {v}" for k, v in facts.items() if v)])
+        rows = [
+            {"side": side, "model": name, "answer": _clip(str(item[f"answer_{side}"])), "numbers": [_cell(n, item[f"{n}_{side}"]) for n in columns]}
+            for side, name in (("a", comparison.a), ("b", comparison.b))
+        ]
+        yield {"about": about, "prompt": str(item.get("prompt") or ""), "columns": columns, "rows": rows}
+
+
+def _cell(name: str, value: float) -> str:
+    if name in ("correct", "claim") and value in (0.0, 1.0):
+        return "yes" if value else "no"
+    return number(float(value))
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= PROMPT else text[:PROMPT] + "…"
+
+
+def _undefined(view: View) -> list[tuple[str, str, int]]:
+    """Metrics that are undefined somewhere, with reason and how often."""
+    nothing = view.table[view.table.value.isna()]
+    counts = nothing.groupby(["metric", "reason"], sort=False).size()
+    return [(title(metric), sentence(reason), int(n)) for (metric, reason), n in counts.items()]
+
+
+def _row(r) -> dict[str, str]:
+    join = {"model": (r.model, r.model_b), "place": (r.hook_point, r.hook_point_b), "of": (r.concept, r.context)}
+    facts = {key: (" − " if key == "model" and r.metric != "cka" else " · ").join(dict.fromkeys(x for x in xs if x)) for key, xs in join.items()}
+    return facts | {
+        "metric": r.metric, "value": interval(r, signed=bool(r.model_b) and r.metric != "cka"), "null": number(r.null), "p": number(r.p),
+        "n": str(int(r.n)), "direction": r.direction, "reason": r.reason,
+    }  # fmt: skip
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested provenance as dotted keys."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,135 @@
+"""Writing: a report, or all of a comparison's results, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mechdecouple.compare import Comparison
+from mechdecouple.errors import InputError, StoreError
+from mechdecouple.report.page import Picture, render
+from mechdecouple.report.plot import SHEETS
+from mechdecouple.report.style import DPI, png, save_pdf
+from mechdecouple.report.tables import tables
+from mechdecouple.report.view import View
+
+PAGE = "report.html"
+ACTIVATIONS = "activations"
+_PARTIAL = ".partial-"
+_TABLES = ("gate.tex", "contrasts.tex", "structure.tex", "beliefs.tex")
+_REPORT = (
+    PAGE, *(f"figures/{name}.{kind}" for name in SHEETS for kind in ("pdf", "png")), *(f"tables/{name}" for name in _TABLES),
+)  # fmt: skip
+_RESULTS = ("comparison.json", "metrics.parquet", "items.parquet")
+
+
+def write_report(comparison: Comparison, directory: str | Path) -> Path:
+    """Write ``report.html``, ``figures/*.{pdf,png}`` and ``tables/*.tex`` into a directory; returns the page.
+
+    Files of an earlier report are replaced, others are left alone. Figures have the same bytes each time.
+
+    Raises:
+        InputError: ``directory`` is a file.
+        StoreError: it cannot be written; nothing of this report is left in it, an earlier one is as it was.
+    """
+    directory = Path(directory)
+    _write(directory, lambda folder: _report(comparison, folder), _REPORT)
+    return directory / PAGE
+
+
+def write_results(comparison: Comparison, directory: str | Path) -> Path:
+    """Write everything: what ``Comparison.save`` writes, and the report; returns the page.
+
+    A directory that does not exist is made; one with an earlier comparison is replaced, its ``activations`` stay.
+
+    Raises:
+        InputError: ``directory`` is a file, or holds something else than a comparison.
+        StoreError: it cannot be written; nothing of this comparison is left in it, an earlier one is as it was.
+    """
+    directory = Path(directory)
+    _refuse_foreign(directory)
+
+    def make(folder: Path) -> None:
+        comparison.save(folder)
+        _report(comparison, folder)
+
+    _write(directory, make, (*_REPORT, *_RESULTS))
+    return directory / PAGE
+
+
+def _report(comparison: Comparison, folder: Path) -> None:
+    view = View(comparison)
+    for name in ("figures", "tables"):
+        (folder / name).mkdir()
+    pictures, missing = {}, {}
+    for name, sheet in SHEETS.items():
+        why = sheet.missing(view)
+        if why:
+            missing[name] = why
+            continue
+        figure = sheet.figure(view)
+        image = png(figure)
+        (folder / "figures" / f"{name}.png").write_bytes(image)
+        save_pdf(figure, folder / "figures" / f"{name}.pdf")
+        width, height = figure.get_size_inches()
+        pictures[name] = Picture(sheet, image, round(width * DPI / 2), round(height * DPI / 2))
+    for name, text in tables(view).items():
+        (folder / "tables" / name).write_text(text, encoding="utf-8")
+    (folder / PAGE).write_text(render(view, pictures, missing), encoding="utf-8")
+
+
+def _refuse_foreign(directory: Path) -> None:
+    if not directory.is_dir() or (directory / "comparison.json").exists():
+        return
+    other = sorted(p.name for p in directory.iterdir() if p.name != ACTIVATIONS and not p.name.startswith("."))
+    if other:
+        raise InputError(f"{str(directory)!r} holds files that are no comparison ({other[0]!r}): name a new or an empty directory")
+
+
+def _write(directory: Path, make: Callable[[Path], None], own: tuple[str, ...]) -> None:
+    """Build in a hidden folder inside ``directory`` (so that moving is a renaming, whatever is mounted where), then move in."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{str(directory)!r} is a file: name a directory")
+    made = next((p for p in (*reversed(directory.parents), directory) if not p.exists()), None)
+    partial = None
+    done = False
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for stale in directory.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(stale)
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=directory))
+        built, aside = partial / "new", partial / "old"
+        built.mkdir()
+        make(built)
+        _move_in(built, aside, directory, own)
+        done = True
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise StoreError(f"{str(directory)!r} cannot be written ({reason}); nothing was changed in it: make room or name another directory") from None
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        if made is not None and not done:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _move_in(built: Path, aside: Path, directory: Path, own: tuple[str, ...]) -> None:
+    """Put the new files in place of the old ones; where that fails midway, put the old ones back."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for name in own:
+            old, new = directory / name, built / name
+            if old.exists():
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                old.rename(aside / name)
+                moved.append((aside / name, old))
+            if new.exists():
+                old.parent.mkdir(exist_ok=True)
+                new.rename(old)
+                moved.append((old, new))
+    except OSError:
+        for now, before in reversed(moved):
+            now.rename(before)
+        raise

@@ -1,4 +1,4 @@
-"""mechdecouple compares two equally accurate models on their internal structure, and on what they represent against what they say.
+"""mechdecouple compares two equally accurate models: their internal structure, and what they represent and say.
 
 The public names are loaded on first use: importing the package imports neither torch nor pandas.
 """

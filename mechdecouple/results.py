@@ -1,4 +1,4 @@
-"""Estimate: a number that says all of itself; Measurement: an Estimate with its place; frame: many of them as a tidy table."""
+"""Estimate: a number that says all of itself; Measurement: an Estimate with its place; frame: a tidy table of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,26 @@ if TYPE_CHECKING:
 Direction = Literal["higher", "lower", ""]
 
 COLUMNS = (
-    "metric", "family", "model", "model_b", "hook_point", "hook_point_b", "position", "concept", "context",
-    "value", "low", "high", "method", "null", "p", "n", "unit", "direction", "reason",
-)  # fmt: skip
+    "metric",
+    "family",
+    "model",
+    "model_b",
+    "hook_point",
+    "hook_point_b",
+    "position",
+    "concept",
+    "context",
+    "value",
+    "low",
+    "high",
+    "method",
+    "null",
+    "p",
+    "n",
+    "unit",
+    "direction",
+    "reason",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +119,8 @@ class Estimate:
 class Measurement:
     """One row of ``metrics.parquet``: a metric's Estimate and where it was taken.
 
-    With ``model_b`` the value compares two models: a paired difference A - B (on the metric's ``scale``), or a similarity.
+    With ``model_b`` the value compares two models: a paired difference A - B (on the metric's ``scale``), or a
+    similarity.
     """
 
     metric: str

@@ -7,6 +7,14 @@ from mechdecouple.compare.run import compare
 from mechdecouple.compare.verdict import Contrast, Verdict
 
 __all__ = [
-    "CompareConfig", "Comparison", "Contrast", "Gate", "Stratum", "Verdict", "compare", "equal_performance", "make_config",
+    "CompareConfig",
+    "Comparison",
+    "Contrast",
+    "Gate",
+    "Stratum",
+    "Verdict",
+    "compare",
+    "equal_performance",
+    "make_config",
     "read_config",
-]  # fmt: skip
+]

@@ -21,14 +21,26 @@ def believe(
     """Read one model's beliefs; A's and B's share one resampling plan, so their gaps subtract in pairs."""
     assert task.truth is not None
     represented = beliefs.represent(
-        {point: acts[point] for point in points}, task.truth, task.groups, task.honest_mask,
-        n_permutations=config.permutations, seed=config.seed,
-    )  # fmt: skip
+        {point: acts[point] for point in points},
+        task.truth,
+        task.groups,
+        task.honest_mask,
+        n_permutations=config.permutations,
+        seed=config.seed,
+    )
     return beliefs.measure(
-        represented, model=model, groups=task.groups, truth=task.truth, expressed=answers.expressed,
-        condition=task.condition, honest=task.honest or "", n_resamples=config.bootstrap, seed=config.seed,
-        position=acts.position, nothing_expressed=answers.expressed_reason,
-    )  # fmt: skip
+        represented,
+        model=model,
+        groups=task.groups,
+        truth=task.truth,
+        expressed=answers.expressed,
+        condition=task.condition,
+        honest=task.honest or "",
+        n_resamples=config.bootstrap,
+        seed=config.seed,
+        position=acts.position,
+        nothing_expressed=answers.expressed_reason,
+    )
 
 
 def belief_contrasts(a: Beliefs, b: Beliefs) -> list[Contrast]:

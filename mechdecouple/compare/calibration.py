@@ -1,4 +1,4 @@
-"""Calibration of the pair: does confidence fit correctness, and does it fit better in one of two equally accurate models?"""
+"""Calibration of the pair: does confidence fit correctness, and better in one of two equally accurate models?"""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ def compare_calibration(
             reason = answers.reason or f"answers scored in {answers.unit} carry no confidence"
             return Contrast(ECE_DEBIASED, None, reason=reason), [
                 Measurement(metric=m.name, family=m.family, estimate=Estimate.undefined(reason), model=name)
-                for m in (BRIER, ECE_DEBIASED) for name in names
-            ]  # fmt: skip
+                for m in (BRIER, ECE_DEBIASED)
+                for name in names
+            ]
     groups = task.groups[rows]
     blocks = stats.jackknife_blocks(groups, n_blocks, seed)
     pairs = [(x.confidence[rows], x.correct[rows].astype(float)) for x in (a, b)]
     found = stats.jackknife(
         lambda kept: np.array([[f(p[kept], y[kept]) for f in (brier, ece_debiased)] for p, y in pairs]),
-        blocks, len(np.unique(groups)),
-    )  # fmt: skip
+        blocks,
+        len(np.unique(groups)),
+    )
     measurements = [
         Measurement(metric=metric.name, family=metric.family, estimate=found[i, j].estimate(metric), model=name)
-        for i, name in enumerate(names) for j, metric in enumerate((BRIER, ECE_DEBIASED))
-    ]  # fmt: skip
+        for i, name in enumerate(names)
+        for j, metric in enumerate((BRIER, ECE_DEBIASED))
+    ]
     return Contrast.between(ECE_DEBIASED, found[0, 1], found[1, 1]), measurements

@@ -69,7 +69,8 @@ class Comparison:
         )
 
     def __repr__(self) -> str:
-        return f"<Comparison {self.a!r} against {self.b!r} on {self.task!r}: {self.gate.outcome}, {len(self.measurements)} measurements>"
+        found = f"{self.gate.outcome}, {len(self.measurements)} measurements"
+        return f"<Comparison {self.a!r} against {self.b!r} on {self.task!r}: {found}>"
 
     def _repr_html_(self) -> str:
         said = "".join(
@@ -82,7 +83,8 @@ class Comparison:
         return (
             f"<h4>{html.escape(self.a)} against {html.escape(self.b)} on {html.escape(self.task)}</h4>"
             f"<p>{html.escape(self.gate.sentence)}</p><ul>{said}</ul>"
-            f"<p>{len(self.measurements)} measurements; the first ten:</p>{shown.head(10).to_html(index=False, float_format='%.3f')}"
+            f"<p>{len(self.measurements)} measurements; the first ten:</p>"
+            + shown.head(10).to_html(index=False, float_format="%.3f")
         )
 
     def save(self, directory: str | Path) -> Path:
@@ -92,9 +94,15 @@ class Comparison:
         self.frame().to_parquet(directory / "metrics.parquet", index=False)
         self.items.to_parquet(directory / "items.parquet", index=False)
         record = {
-            "format": FORMAT, "a": self.a, "b": self.b, "task": self.task, "gate": dataclasses.asdict(self.gate),
-            "verdicts": [dataclasses.asdict(v) for v in self.verdicts], "notes": list(self.notes), "provenance": self.provenance,
-        }  # fmt: skip
+            "format": FORMAT,
+            "a": self.a,
+            "b": self.b,
+            "task": self.task,
+            "gate": dataclasses.asdict(self.gate),
+            "verdicts": [dataclasses.asdict(v) for v in self.verdicts],
+            "notes": list(self.notes),
+            "provenance": self.provenance,
+        }
         text = json.dumps(_nulls(record), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / "comparison.json").write_text(text + "\n", encoding="utf-8")
         return directory
@@ -117,11 +125,16 @@ class Comparison:
         if record.get("format") != FORMAT:
             raise InputError(f"{str(directory)!r} has format {record.get('format')!r}, this version reads {FORMAT}")
         return cls(
-            a=record["a"], b=record["b"], task=record["task"], gate=_gate(record["gate"]),
+            a=record["a"],
+            b=record["b"],
+            task=record["task"],
+            gate=_gate(record["gate"]),
             verdicts=tuple(_verdict(v) for v in record["verdicts"]),
             measurements=tuple(_measurement(row) for row in table.to_dict("records")),
-            items=items, notes=tuple(record["notes"]), provenance=record["provenance"],
-        )  # fmt: skip
+            items=items,
+            notes=tuple(record["notes"]),
+            provenance=record["provenance"],
+        )
 
 
 def _gate_mark(gate: Gate) -> str:

@@ -1,4 +1,4 @@
-"""CompareConfig: every option of a comparison, frozen; the same names in Python, on the command line and in a config file."""
+"""CompareConfig: every option of a comparison, frozen; one set of names for Python, command line and config file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _option(default: Any, description: str, **limits: Any) -> Any:
 
 
 class CompareConfig(BaseModel):
-    """Options of :func:`mechdecouple.compare`. Each field says what it does in its ``description``; unknown names are refused."""
+    """Options of :func:`mechdecouple.compare`; each field has its ``description``, unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

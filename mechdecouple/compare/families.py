@@ -46,9 +46,13 @@ def measure_similarity(pair: Pair, progress: bool) -> Findings:
     """Debiased linear CKA of all hook points of A with all of B, on identical rows."""
     points_a, points_b = (list(dict.fromkeys(points)) for points in (pair.a.points, pair.b.points))
     matrix = structure.cka_matrix(
-        [pair.a.structural[p] for p in points_a], [pair.b.structural[p] for p in points_b], pair.a.labels.groups,
-        n_blocks=pair.a.config.blocks, n_permutations=pair.a.config.permutations, seed=pair.a.config.seed,
-    )  # fmt: skip
+        [pair.a.structural[p] for p in points_a],
+        [pair.b.structural[p] for p in points_b],
+        pair.a.labels.groups,
+        n_blocks=pair.a.config.blocks,
+        n_permutations=pair.a.config.permutations,
+        seed=pair.a.config.seed,
+    )
     place = {
         "metric": "cka",
         "family": "similarity",
@@ -58,8 +62,9 @@ def measure_similarity(pair: Pair, progress: bool) -> Findings:
     }
     rows = [
         Measurement(**place, hook_point=a, hook_point_b=b, estimate=matrix.estimate(i, j))
-        for i, a in enumerate(points_a) for j, b in enumerate(points_b)
-    ]  # fmt: skip
+        for i, a in enumerate(points_a)
+        for j, b in enumerate(points_b)
+    ]
     return Findings({}, rows)
 
 
@@ -92,7 +97,7 @@ def measure_robustness(pair: Pair, progress: bool) -> Findings:
     rows += [
         Measurement(metric=shifted.metric.name, family="robustness", estimate=e, model=name)
         for name, e in zip(pair.names, estimates, strict=True)
-    ]  # fmt: skip
+    ]
     found.append(shifted)
     return Findings({"robustness": found}, rows + [_difference(pair, c) for c in found])
 
@@ -117,7 +122,7 @@ def measure_calibration(pair: Pair, progress: bool) -> Findings:
     config = pair.a.config
     found, rows = compare_calibration(
         pair.a.answers, pair.b.answers, pair.a.task, pair.names, config.blocks, config.seed
-    )  # fmt: skip
+    )
     return Findings({"calibration": [found]}, [*rows, _difference(pair, found)])
 
 
@@ -143,18 +148,27 @@ def _effects(side: Side) -> list[Measurement]:
         reason = side.answers.reason or "the task brings scores, so there are no answers to intervene on"
         return [Measurement(**place, hook_point=p, estimate=Estimate.undefined(reason)) for p in side.points]
     return [
-        Measurement(**place, hook_point=p, estimate=found.estimate(
-            ABLATION_EFFECT, null=0.0, reason="" if side.active(p) else "inert: kept out of verdicts"
-        ))
+        Measurement(
+            **place,
+            hook_point=p,
+            estimate=found.estimate(
+                ABLATION_EFFECT, null=0.0, reason="" if side.active(p) else "inert: kept out of verdicts"
+            ),
+        )
         for p, found in side.effects.items()
-    ]  # fmt: skip
+    ]
 
 
 def _difference(pair: Pair, contrast: Contrast, **place: str) -> Measurement:
     return Measurement(
-        metric=contrast.metric.name, family=contrast.metric.family, estimate=contrast.estimate(), model=pair.a.name,
-        model_b=pair.b.name, position=pair.a.acts.position, **place,
-    )  # fmt: skip
+        metric=contrast.metric.name,
+        family=contrast.metric.family,
+        estimate=contrast.estimate(),
+        model=pair.a.name,
+        model_b=pair.b.name,
+        position=pair.a.acts.position,
+        **place,
+    )
 
 
 def similarity_verdict(pair: Pair, rows: list[Measurement]) -> Verdict:
@@ -170,7 +184,7 @@ def similarity_verdict(pair: Pair, rows: list[Measurement]) -> Verdict:
     site, low = min(found, key=lambda pair_: pair_[1].value)
     sentence = (
         f"At paired hook points their debiased linear CKA averages {np.mean(values):.3f} and is lowest at {site.a} "
-        f"({low}). CKA is blind to what the answer uses: high similarity is no proof of one organisation, and low similarity no "
-        "proof of two."
+        f"({low}). CKA is blind to what the answer uses: high similarity is no proof of one organisation, and low "
+        "similarity no proof of two."
     )
     return Verdict("similarity", "pair", False, sentence, tuple(rows))

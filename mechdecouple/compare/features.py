@@ -1,4 +1,4 @@
-"""Features of the pair: small sparse autoencoders on both models, and how many latents they share beyond two seeds of one."""
+"""Features of the pair: small sparse autoencoders on both, and how many latents they share beyond two seeds of one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
     """Train two seeds on each model at one site, judge them on held-out groups, and match A's with B's.
 
     Returns:
-        the contrast of the matched share against the seed baseline, and every measurement. Where an autoencoder is not good
-        enough to speak of features, the contrast is undefined and says so.
+        the contrast of the matched share against the seed baseline, and every measurement. Where an autoencoder is
+        not good enough to speak of features, the contrast is undefined and says so.
     """
     config, labels = pair.a.config, pair.a.labels
     metric = sae.MATCHED_SHARE_EXCESS
@@ -38,11 +38,17 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
         X = side.structural[point]
         trained = [
             sae.train(
-                X[~held], width=config.sae_width, k=config.sae_k, seed=config.seed + i, model=side.name, hook_point=point,
-                device=str(side.model.device), progress=progress,
+                X[~held],
+                width=config.sae_width,
+                k=config.sae_k,
+                seed=config.seed + i,
+                model=side.name,
+                hook_point=point,
+                device=str(side.model.device),
+                progress=progress,
             )
             for i in range(SEEDS)
-        ]  # fmt: skip
+        ]
         judged = [
             sae.evaluate(one, X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed)
             for one in trained
@@ -75,7 +81,8 @@ def choose_site(pair: Pair) -> Site:
         found = next((site for site in pair.sites if site.a == wanted), None)
         if found is None:
             raise InputError(
-                f"sae_hook_point {wanted!r} is not among the hook points of {pair.a.name}: {', '.join(s.a for s in pair.sites)}"
+                f"sae_hook_point {wanted!r} is not looked at in {pair.a.name}; choose one of "
+                f"{', '.join(s.a for s in pair.sites)}"
             )
         return found
     live = [site for site in pair.sites if pair.active[site] and site.depth > 0] or list(pair.sites)

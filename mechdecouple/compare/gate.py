@@ -1,4 +1,4 @@
-"""The equal-accuracy gate: nothing is said about the inside of two models before it is known whether they perform alike."""
+"""The equal-accuracy gate: before the inside of two models is spoken of, whether they perform alike."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from mechdecouple.tasks import Task
 Outcome = Literal["equal", "different", "undecided", "chance", "unknown"]
 
 PERFORMANCE = Metric(
-    name="performance", family="behavior", title="performance", range="[0, 1] or nats",
+    name="performance",
+    family="behavior",
+    title="performance",
+    range="[0, 1] or nats",
     measures="mean score over honest-condition items, in the unit the task declares",
-    null="chance level of the task", invariances="any change inside that leaves the answers",
-)  # fmt: skip
+    null="chance level of the task",
+    invariances="any change inside that leaves the answers",
+)
 AGREEMENT = Metric(
-    name="agreement", family="behavior", title="agreement on items", range="[0, 1]",
+    name="agreement",
+    family="behavior",
+    title="agreement on items",
+    range="[0, 1]",
     measures="share of items on which both models give the same answer",
     null="agreement of two models that err independently at these rates",
-)  # fmt: skip
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +51,10 @@ class Gate:
     """Whether two models perform alike on the same items.
 
     Attributes:
-        outcome: ``equal`` (TOST rejects a difference as large as ``margin``), ``different`` (the interval of the difference
-            leaves out 0 and equality is not shown), ``undecided`` (neither; the data do not suffice), ``chance`` (neither model
-            is above chance, so equality says nothing), ``unknown`` (a model expresses no answers).
+        outcome: ``equal`` (TOST rejects a difference as large as ``margin``), ``different`` (the interval of the
+            difference leaves out 0 and equality is not shown), ``undecided`` (neither; the data do not suffice),
+            ``chance`` (neither model is above chance, so equality says nothing), ``unknown`` (a model expresses no
+            answers).
         unit: what the scores are measured in (``accuracy``, ``nats per token`` …); ``margin`` is in this unit.
         a, b: performance of each; difference: A - B, paired, with its 95 % interval.
         p_equal: p of the two one-sided tests; p_different: exact McNemar (paired t for scores that are not 0/1).
@@ -76,16 +84,18 @@ class Gate:
             Measurement(**place, estimate=self.a, model=name_a),
             Measurement(**place, estimate=self.b, model=name_b),
             Measurement(**place, estimate=self.difference, model=name_a, model_b=name_b),
-            Measurement(metric=AGREEMENT.name, family=AGREEMENT.family, estimate=self.agreement, model=name_a, model_b=name_b),
+            Measurement(
+                metric=AGREEMENT.name, family=AGREEMENT.family, estimate=self.agreement, model=name_a, model_b=name_b
+            ),
             *(
                 Measurement(**place, estimate=s.difference, model=name_a, model_b=name_b, context=s.name)
                 for s in self.strata
             ),
-        ]  # fmt: skip
+        ]
 
 
 def gate_rows(task: Task) -> np.ndarray:
-    """Rows on which performance is compared [n] bool: asked honestly, not in the shift split, and held out where the task says so."""
+    """Rows on which performance is compared [n] bool: asked honestly, not of the shift split, held out if declared."""
     rows = task.honest_mask & ~task.shift_mask
     if task.split is not None and (task.split == "test").any():
         rows &= task.split == "test"
@@ -97,9 +107,9 @@ def equal_performance(
 ) -> Gate:
     """Decide whether A and B perform alike on ``task``.
 
-    Equality is shown by two one-sided tests on paired per-item scores, never by the absence of a significant difference.
-    For 0/1 scores the interval is Tango's (1998) score interval with an effective sample size for groups; otherwise a
-    cluster-robust paired t interval.
+    Equality is shown by two one-sided tests on paired per-item scores, never by the absence of a significant
+    difference. For 0/1 scores the interval is Tango's (1998) score interval with an effective sample size for groups;
+    otherwise a cluster-robust paired t interval.
     """
     rows = gate_rows(task) & np.isfinite(a.score) & np.isfinite(b.score)
     if a.reason or b.reason or not rows.any():
@@ -121,10 +131,20 @@ def equal_performance(
         for level, here in _levels(task, rows)
     )
     gate = Gate(
-        outcome=outcome, unit=a.unit, margin=margin, a=mean_a, b=mean_b, difference=_difference(test, p_different),
-        p_equal=test.p, p_different=p_different, supported_margin=supported, chance=a.chance,
-        agreement=_agreement(a, b, rows), strata=strata, sentence="",
-    )  # fmt: skip
+        outcome=outcome,
+        unit=a.unit,
+        margin=margin,
+        a=mean_a,
+        b=mean_b,
+        difference=_difference(test, p_different),
+        p_equal=test.p,
+        p_different=p_different,
+        supported_margin=supported,
+        chance=a.chance,
+        agreement=_agreement(a, b, rows),
+        strata=strata,
+        sentence="",
+    )
     return dataclasses.replace(gate, sentence=_sentence(gate, name_a, name_b))
 
 
@@ -154,9 +174,15 @@ def _mean(score: np.ndarray, groups: np.ndarray) -> Estimate:
 
 def _difference(test: stats.TostResult, p: float) -> Estimate:
     return Estimate(
-        value=test.difference, low=test.low95, high=test.high95, method=test.method, null=0.0, p=p, n=test.n_groups,
+        value=test.difference,
+        low=test.low95,
+        high=test.high95,
+        method=test.method,
+        null=0.0,
+        p=p,
+        n=test.n_groups,
         unit="groups",
-    )  # fmt: skip
+    )
 
 
 def _paired_t(test: stats.TostResult) -> float:
@@ -204,10 +230,20 @@ def _agreement(a: Answers, b: Answers, rows: np.ndarray) -> Estimate:
 def _unknown(unit: str, margin: float, reason: str) -> Gate:
     nothing = Estimate.undefined(reason)
     return Gate(
-        outcome="unknown", unit=unit, margin=margin, a=nothing, b=nothing, difference=nothing, p_equal=math.nan,
-        p_different=math.nan, supported_margin=math.nan, chance=math.nan, agreement=nothing, strata=(),
+        outcome="unknown",
+        unit=unit,
+        margin=margin,
+        a=nothing,
+        b=nothing,
+        difference=nothing,
+        p_equal=math.nan,
+        p_different=math.nan,
+        supported_margin=math.nan,
+        chance=math.nan,
+        agreement=nothing,
+        strata=(),
         sentence=f"Whether the models perform alike is unknown: {reason}.",
-    )  # fmt: skip
+    )
 
 
 def _sentence(gate: Gate, name_a: str, name_b: str) -> str:

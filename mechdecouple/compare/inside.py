@@ -22,18 +22,18 @@ from mechdecouple.structure import (
     PARALLELISM,
     PARTICIPATION_RATIO,
     PROBE_ACCURACY,
-)  # fmt: skip
+)
 from mechdecouple.tasks import Task
 
 PRIMARY = (CCGP, ERASURE_RESIDUAL, CODING_OVERLAP, PARTICIPATION_RATIO)
 OVER_CONTEXTS = (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, PARALLELISM)
 READABLE = 0.6
-"""Within-context probe accuracy from which a concept counts as present: without it, failing to generalise is no fracture."""
+"""Within-context probe accuracy from which a concept counts as present; else failing to generalise is no fracture."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
-    """What is known of the rows: concepts (name -> [n] 0/1, NaN unknown), context [n] or None, groups [n], blocks [n]."""
+    """What is known of the rows: concepts (name -> [n] 0/1, NaN unknown), context [n] or None, groups, blocks [n]."""
 
     concepts: dict[str, np.ndarray]
     context: np.ndarray | None
@@ -79,10 +79,17 @@ class Inside:
                 estimate = Estimate.undefined(reason or "undefined on these rows", direction=metric.direction)
             else:
                 estimate = found.estimate(metric, null=NULLS.get(name, np.nan))
-            rows.append(Measurement(
-                metric=name, family=metric.family, estimate=estimate, model=model, hook_point=hook_point, position=position,
-                concept=concept,
-            ))  # fmt: skip
+            rows.append(
+                Measurement(
+                    metric=name,
+                    family=metric.family,
+                    estimate=estimate,
+                    model=model,
+                    hook_point=hook_point,
+                    position=position,
+                    concept=concept,
+                )
+            )
         return rows
 
 
@@ -90,7 +97,7 @@ NULLS = {CCGP.name: 0.5, PROBE_ACCURACY.name: 0.5}
 
 
 def measure_inside(acts: Activations, points: Sequence[str], labels: Labels) -> Inside:
-    """Geometry, fracture and entanglement at each hook point; every metric is recomputed without each block of groups."""
+    """Geometry, fracture and entanglement at each hook point, recomputed without each block of groups."""
     values: dict[tuple[str, str, str], Replicates] = {}
     reasons: dict[tuple[str, str, str], str] = {}
     for point in points:
@@ -111,8 +118,8 @@ def measure_inside(acts: Activations, points: Sequence[str], labels: Labels) -> 
 def contrasts(
     a: Inside, b: Inside, sites: Sequence[Site], active: Mapping[Site, bool], labels: Labels
 ) -> list[Contrast]:
-    """The primary structure metrics of A against B, averaged over the hook points that the answer depends on in both models
-    and, for concept metrics, over the concepts that can be read in both."""
+    """The primary structure metrics of A against B, averaged over the hook points that the answer depends on in both
+    models and, for concept metrics, over the concepts that can be read in both."""
     return [_contrast(metric, a, b, sites, active, labels) for metric in PRIMARY]
 
 
@@ -149,9 +156,12 @@ def _contrast(
     n_sites, concepts = len({site for site, _ in cells}), sorted({concept for _, concept in cells if concept})
     over = f"mean over {n_sites} hook point{'s' * (n_sites > 1)}" + (f", {', '.join(concepts)}" if concepts else "")
     return Contrast.between(
-        metric, summary(a, metric, [(s.a, c) for s, c in cells]), summary(b, metric, [(s.b, c) for s, c in cells]),
-        over=over, cells=tuple(cells),
-    )  # fmt: skip
+        metric,
+        summary(a, metric, [(s.a, c) for s, c in cells]),
+        summary(b, metric, [(s.b, c) for s, c in cells]),
+        over=over,
+        cells=tuple(cells),
+    )
 
 
 def summary(inside: Inside, metric: Metric, cells: Sequence[tuple[str, str]]) -> Replicates:

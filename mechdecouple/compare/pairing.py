@@ -22,7 +22,7 @@ class Site:
 
 
 def choose_points(model: HookedModel, names: Sequence[str] | None, limit: int = 13) -> tuple[str, ...]:
-    """The hook points to look at: those named, or the model's layers, thinned evenly to ``limit`` (first and last kept)."""
+    """The hook points named, or the model's layers, thinned evenly to ``limit`` with the first and the last kept."""
     if names is not None:
         if not names:
             raise InputError("hook_points is empty; name at least one hook point, or leave it out for every layer")
@@ -36,7 +36,7 @@ def choose_points(model: HookedModel, names: Sequence[str] | None, limit: int = 
 def pair(
     model_a: HookedModel, points_a: Sequence[str], model_b: HookedModel, points_b: Sequence[str]
 ) -> tuple[Site, ...]:
-    """Pair hook points in order where both models have equally many, else each of the fewer with the nearest in relative depth."""
+    """Pair hook points in order where there are equally many, else each of the fewer with the nearest in depth."""
     if len(points_a) == len(points_b):
         return tuple(Site(a, b, model_a.depth(a)) for a, b in zip(points_a, points_b, strict=True))
     depth_a, depth_b = ([m.depth(p) for p in ps] for m, ps in ((model_a, points_a), (model_b, points_b)))
@@ -54,13 +54,13 @@ def comparability(a: HookedModel, b: HookedModel, config: CompareConfig) -> tupl
     """
     if a.input_kind != b.input_kind:
         raise InputError(
-            f"{a.name!r} takes {a.input_kind} and {b.name!r} takes {b.input_kind}: both models must see the same items; "
+            f"{a.name!r} takes {a.input_kind} and {b.name!r} takes {b.input_kind}, but both must see the same items; "
             "compare two models that take the same kind of input"
         )
     if {a.processing, b.processing} == {"none", "fold_ln"}:
         folded, raw = (a, b) if a.processing == "fold_ln" else (b, a)
         raise InputError(
-            f"{folded.name!r} has LayerNorm folded into its weights and {raw.name!r} has not: load both alike (--fold-ln)"
+            f"{folded.name!r} has LayerNorm folded into its weights and {raw.name!r} has not; load both alike (fold_ln)"
         )
     notes = []
     if a.tokenizer_hash != b.tokenizer_hash and a.input_kind == "tokens":
@@ -74,8 +74,8 @@ def comparability(a: HookedModel, b: HookedModel, config: CompareConfig) -> tupl
         notes.append(f"Weight processing: {a.name} {a.processing!r}, {b.name} {b.processing!r} (no LayerNorm to fold).")
     if len(a.layer_points) != len(b.layer_points):
         notes.append(
-            f"The models differ in depth ({len(a.layer_points)} and {len(b.layer_points)} layer hook points): hook points are "
-            "paired by relative depth."
+            f"The models differ in depth ({len(a.layer_points)} and {len(b.layer_points)} layer hook points): hook "
+            "points are paired by relative depth."
         )
     for model in (a, b):
         if model.head is None:

@@ -40,13 +40,18 @@ def provenance(a: HookedModel, b: HookedModel, task: Task, config: CompareConfig
         "threads": torch.get_num_threads(),
         "models": {"a": a.provenance(), "b": b.provenance()},
         "task": {
-            "name": task.name, "items": len(task), "groups": len(set(task.groups)), "fingerprint": task.fingerprint,
-            "performance": task.performance, "honest": task.honest, "affirm": task.affirm,
+            "name": task.name,
+            "items": len(task),
+            "groups": len(set(task.groups)),
+            "fingerprint": task.fingerprint,
+            "performance": task.performance,
+            "honest": task.honest,
+            "affirm": task.affirm,
         },
         "options": config.model_dump(mode="json"),
         "seed": config.seed,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    }
 
 
 def _commit() -> dict[str, Any]:

@@ -31,13 +31,22 @@ DRAWS = 2
 MARGIN = 0.05
 
 NOISE_ACCURACY = Metric(
-    name="noise_accuracy", family="robustness", title="performance under activation noise", range="[0, 1]",
-    measures="performance with noise of the stated multiple of the functional rms added", direction="higher",
-)  # fmt: skip
+    name="noise_accuracy",
+    family="robustness",
+    title="performance under activation noise",
+    range="[0, 1]",
+    measures="performance with noise of the stated multiple of the functional rms added",
+    direction="higher",
+)
 SHIFT_PERFORMANCE = dataclasses.replace(
-    PERFORMANCE, name="shift_performance", family="robustness", title="performance on the shift split", direction="higher",
-    measures="mean score over honest-condition items of the task's declared shift", margin=MARGIN,
-)  # fmt: skip
+    PERFORMANCE,
+    name="shift_performance",
+    family="robustness",
+    title="performance on the shift split",
+    direction="higher",
+    measures="mean score over honest-condition items of the task's declared shift",
+    margin=MARGIN,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

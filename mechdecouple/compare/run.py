@@ -29,9 +29,15 @@ from mechdecouple.tasks import Task
 
 
 def compare(
-    a: Any, b: Any, task: Any, *, out: str | Path | None = None, progress: bool = True,
-    config: CompareConfig | Mapping[str, Any] | None = None, **options: Any,
-) -> Comparison:  # fmt: skip
+    a: Any,
+    b: Any,
+    task: Any,
+    *,
+    out: str | Path | None = None,
+    progress: bool = True,
+    config: CompareConfig | Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Comparison:
     """Compare two models: are they equally accurate, how do they differ inside, does each say what it represents?
 
     Args:
@@ -46,7 +52,8 @@ def compare(
         MechDecoupleError: an input cannot be used; one line says which and how to mend it.
 
     Example:
-        >>> comparison = compare("zoo:factored", "zoo:fractured", "zoo:factored", position="position_sep")  # doctest: +SKIP
+        >>> comparison = compare("zoo:factored", "zoo:fractured", "zoo:factored", position="position_sep")  #
+        doctest: +SKIP
         >>> print(comparison.summary())  # doctest: +SKIP
     """
     given = config.model_dump() if isinstance(config, CompareConfig) else dict(config or {})
@@ -78,9 +85,14 @@ def _seeds(refs: Sequence[str], settings: CompareConfig) -> list[HookedModel]:
 
 
 def _run(
-    a: HookedModel, b: HookedModel, task: Task, config: CompareConfig, seeds: tuple[list[HookedModel], list[HookedModel]],
-    out: Path | None, progress: bool,
-) -> Comparison:  # fmt: skip
+    a: HookedModel,
+    b: HookedModel,
+    task: Task,
+    config: CompareConfig,
+    seeds: tuple[list[HookedModel], list[HookedModel]],
+    out: Path | None,
+    progress: bool,
+) -> Comparison:
     notes = [*comparability(a, b, config), *task.notes]
     if config.position == "all" and "beliefs" in config.families and task.truth is not None:
         raise InputError(
@@ -92,9 +104,15 @@ def _run(
 
     def side(model: HookedModel, which: int, store: str) -> Side:
         return make_side(
-            model, task, points[which], config, slot="ab"[which], loss_unit=loss_unit,
-            store=None if out is None else out / "activations" / store, progress=progress,
-        )  # fmt: skip
+            model,
+            task,
+            points[which],
+            config,
+            slot="ab"[which],
+            loss_unit=loss_unit,
+            store=None if out is None else out / "activations" / store,
+            progress=progress,
+        )
 
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
@@ -125,10 +143,16 @@ def _run(
 
     rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
     return Comparison(
-        a=a.name, b=b.name, task=task.name, gate=gate, verdicts=_verdicts(both, contrasts, found), measurements=tuple(rows),
-        items=pd.concat([both.a.items(), both.b.items()], ignore_index=True), notes=tuple(dict.fromkeys(notes)),
+        a=a.name,
+        b=b.name,
+        task=task.name,
+        gate=gate,
+        verdicts=_verdicts(both, contrasts, found),
+        measurements=tuple(rows),
+        items=pd.concat([both.a.items(), both.b.items()], ignore_index=True),
+        notes=tuple(dict.fromkeys(notes)),
         provenance=provenance(a, b, task, config),
-    )  # fmt: skip
+    )
 
 
 def _with_spread(

@@ -30,7 +30,8 @@ class Side:
 
     Attributes:
         subject: the model made ready for interventions; None where it expresses nothing to intervene on.
-        rows: rows of ``acts`` on which structure is measured: asked honestly, in distribution; labels: what is known of them.
+        rows: rows of ``acts`` on which structure is measured: asked honestly, in distribution; labels: what is known
+            of them.
     """
 
     model: HookedModel
@@ -77,35 +78,63 @@ class Side:
         """Item x model: what was answered, how surely, what is believed and claimed."""
         task, said, n = self.task, self.answers, len(self.task)
         nothing = np.full(n, np.nan)
-        return pd.DataFrame({
-            "id": task.ids, "model": self.model.name, "group": task.groups,
-            "prompt": task.prompts if task.prompts is not None else [""] * n,
-            "context": "" if task.context is None else task.context,
-            "condition": "" if task.condition is None else task.condition,
-            "split": "" if task.split is None else task.split,
-            "truth": nothing if task.truth is None else task.truth,
-            "expected": [""] * n if task.answers is None else [str(x) for x in task.answers],
-            "answer": [""] * n if said.answer_text is None else said.answer_text,
-            "correct": nothing if said.correct is None else said.correct.astype(float),
-            "score": said.score, "margin": said.margin, "confidence": said.confidence,
-            "expressed": said.expressed, "claim": said.claim,
-            "belief": self.belief.represented.score if "beliefs" in self.config.families and self.belief is not None else nothing,
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "id": task.ids,
+                "model": self.model.name,
+                "group": task.groups,
+                "prompt": task.prompts if task.prompts is not None else [""] * n,
+                "context": "" if task.context is None else task.context,
+                "condition": "" if task.condition is None else task.condition,
+                "split": "" if task.split is None else task.split,
+                "truth": nothing if task.truth is None else task.truth,
+                "expected": [""] * n if task.answers is None else [str(x) for x in task.answers],
+                "answer": [""] * n if said.answer_text is None else said.answer_text,
+                "correct": nothing if said.correct is None else said.correct.astype(float),
+                "score": said.score,
+                "margin": said.margin,
+                "confidence": said.confidence,
+                "expressed": said.expressed,
+                "claim": said.claim,
+                "belief": self.belief.represented.score
+                if "beliefs" in self.config.families and self.belief is not None
+                else nothing,
+            }
+        )
 
 
 def make_side(
-    model: HookedModel, task: Task, points: tuple[str, ...], config: CompareConfig, *, slot: str, loss_unit: str,
-    store: Path | None, progress: bool,
-) -> Side:  # fmt: skip
+    model: HookedModel,
+    task: Task,
+    points: tuple[str, ...],
+    config: CompareConfig,
+    *,
+    slot: str,
+    loss_unit: str,
+    store: Path | None,
+    progress: bool,
+) -> Side:
     """Read the answers and extract the activations of one model."""
     answers = read(
-        model, task, chat=config.chat, length_normalise=config.length_normalise, loss_unit=loss_unit,
-        batch_tokens=config.batch_tokens, slot=slot,
-    )  # fmt: skip
+        model,
+        task,
+        chat=config.chat,
+        length_normalise=config.length_normalise,
+        loss_unit=loss_unit,
+        batch_tokens=config.batch_tokens,
+        slot=slot,
+    )
     acts = extract(
-        model, task, points, config.position, out=store, batch_tokens=config.batch_tokens, dtype=config.dtype, chat=config.chat,
+        model,
+        task,
+        points,
+        config.position,
+        out=store,
+        batch_tokens=config.batch_tokens,
+        dtype=config.dtype,
+        chat=config.chat,
         progress=progress,
-    )  # fmt: skip
+    )
     kept = (task.honest_mask & ~task.shift_mask)[acts.items]
     rows = np.flatnonzero(kept)
     labels = Labels.of(task, acts.items[rows], config.blocks, config.seed)

@@ -22,11 +22,15 @@ from mechdecouple.stats import Replicates
 from mechdecouple.tasks import Task
 
 ABLATION_EFFECT = Metric(
-    name="ablation_effect", family="causal", title="effect of resample ablation", range="[0, 1], or the unit of performance",
-    measures="how far answers move when the activations read here are those of another item: total variation distance between "
-    "the two distributions over options (absolute change of the score where there are no options)",
-    null="0 at a hook point that nothing reads", source="arXiv:2404.15255",
-)  # fmt: skip
+    name="ablation_effect",
+    family="causal",
+    title="effect of resample ablation",
+    range="[0, 1], or the unit of performance",
+    measures="how far answers move when the activations read here are those of another item: total variation "
+    "distance between the two distributions over options (change of the score where there are no options)",
+    null="0 at a hook point that nothing reads",
+    source="arXiv:2404.15255",
+)
 INERT = 0.01
 """A hook point whose ablation moves answers by less than this is inert and kept out of verdicts."""
 
@@ -68,7 +72,7 @@ class Subject:
         return stats.jackknife(lambda rows: per_item[rows].mean(axis=0), self.blocks, len(np.unique(self.groups)))
 
     def ablation_effect(self, hook_point: str, seed: int) -> Replicates:
-        """Resample ablation: every item gets another item's activations here (their mean, where all tokens are read)."""
+        """Resample ablation: every item gets another item's activations (their mean, where all tokens are read)."""
         values = self.acts[hook_point]
         donor = np.random.default_rng(seed).permutation(len(values))
         mean = values.mean(axis=0)
@@ -100,14 +104,26 @@ def make_subject(
     if encoded is not None and config.position not in ("mean", "all"):
         where = np.array([tokens[0] for tokens in picked_tokens(encoded, sample, config.position, special=False)])
     read = prepare(
-        model, sample, chat=config.chat, length_normalise=config.length_normalise, loss_unit=loss_unit,
-        batch_tokens=config.batch_tokens, encoded=encoded,
-    )  # fmt: skip
+        model,
+        sample,
+        chat=config.chat,
+        length_normalise=config.length_normalise,
+        loss_unit=loss_unit,
+        batch_tokens=config.batch_tokens,
+        encoded=encoded,
+    )
     kept = np.isin(acts.items, rows) if acts.position == "all" else rows
     return Subject(
-        model, sample, acts.select(kept), where, stats.jackknife_blocks(sample.groups, config.blocks, config.seed),
-        sample.groups, encoded, read, config.chat,
-    )  # fmt: skip
+        model,
+        sample,
+        acts.select(kept),
+        where,
+        stats.jackknife_blocks(sample.groups, config.blocks, config.seed),
+        sample.groups,
+        encoded,
+        read,
+        config.chat,
+    )
 
 
 def gradients(subject: Subject, hook_point: str, limit: int = 256, n_outputs: int = 4) -> np.ndarray:

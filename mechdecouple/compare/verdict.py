@@ -86,8 +86,8 @@ class Contrast:
 
 
 def flag(contrasts: Sequence[Contrast]) -> list[bool | None]:
-    """Which primary metrics differ: the 95 % interval of the paired difference lies outside the declared margin after Holm's
-    correction over the metrics, and the difference exceeds the spread of same-recipe seeds where seeds were given.
+    """Which primary metrics differ: the 95 % interval of the paired difference lies outside the declared margin after
+    Holm's correction over the metrics, and the difference exceeds the spread of same-recipe seeds where given.
 
     None for a metric that could not be measured.
     """
@@ -132,9 +132,13 @@ CLAIMS = {
 
 
 def difference_verdict(
-    family: str, contrasts: Sequence[Contrast], flags: Sequence[bool | None], name_a: str, name_b: str,
+    family: str,
+    contrasts: Sequence[Contrast],
+    flags: Sequence[bool | None],
+    name_a: str,
+    name_b: str,
     evidence: Sequence[Measurement] = (),
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """The verdict of one family of metrics on the pair."""
     judged = list(zip(contrasts, flags, strict=True))
     known = [(c, f) for c, f in judged if f is not None]

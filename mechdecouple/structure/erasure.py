@@ -7,7 +7,13 @@ from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtr
 
 from mechdecouple.results import Metric
-from mechdecouple.structure._readout import CellMoments, ClassSums, class_means, covariance, mean_over_contexts, solve
+from mechdecouple.structure._coding import (
+    CodingVectors,
+    coding_vectors,
+    pooled_difference,
+    without_other_concepts,
+)
+from mechdecouple.structure._readout import CellMoments, covariance, mean_over_contexts, solve
 from mechdecouple.structure._rows import Rows
 
 ERASURE_RESIDUAL = Metric(
@@ -50,6 +56,8 @@ class ErasureResidual:
       class mean from the middle of the two, ‖μ₁ − μ₀‖/4, before erasure (root mean square over contexts, from disjoint
       halves of the fitted folds). So two point classes at their full distance score Φ(2√2) = .998, at a tenth of it
       .61, at a hundredth .51: a remainder that is separable only because nothing else is there counts as erased.
+      Other concepts given with it stand still: δ is the concept's coefficient in a regression on all of them, and
+      what their labels explain of the held-out scores is taken off before ranking.
     * Energy: δ'_fitted · δ'_held-out over δ_fitted · δ_held-out, summed over contexts; disjoint groups, so noise
       adds nothing on average.
 
@@ -80,7 +88,7 @@ class ErasureResidual:
         self._fold = rows.folds(_FOLDS, seed)
         self._n_folds = int(self._fold.max()) + 1
         self._global = CellMoments(rows.X, self._fold, self._n_folds)
-        self._sums = ClassSums(rows, self._fold, self._n_folds)
+        self._coding = CodingVectors(rows, self._fold, self._n_folds)
         self._members = [np.flatnonzero(rows.context == c) for c in range(len(rows.names))]
         self._bases = [_basis(rows.X[member]) for member in self._members]
         self._inside = [
@@ -97,21 +105,20 @@ class ErasureResidual:
         moments = self._global.of(kept)
         everything = [m.sum(axis=0) for m in moments]
         local = [m.of(kept[member]) for m, member in zip(self._local, self._members, strict=True)]
-        class_count, class_total = self._sums.of(kept)
+        gram, product = self._coding.of(kept)
         n_contexts, k = len(data.names), data.y.shape[1]
         auroc = np.full((self._n_folds, n_contexts, k), np.nan)
         left, whole = np.zeros(k), np.zeros(k)
         for f in range(self._n_folds):
             fitted = np.flatnonzero(np.arange(self._n_folds) != f)
             first, last = fitted[: len(fitted) // 2], fitted[len(fitted) // 2 :]
-            delta = _difference(class_count[:, fitted], class_total[:, fitted])
-            held_out = _difference(class_count[:, [f]], class_total[:, [f]])
-            halves = [_difference(class_count[:, half], class_total[:, half]) for half in (first, last)]
+            delta = coding_vectors(gram[:, fitted], product[:, fitted])
+            held_out = coding_vectors(gram[:, [f]], product[:, [f]])
+            halves = [coding_vectors(gram[:, half], product[:, half]) for half in (first, last)]
             separation = mean_over_contexts((halves[0] * halves[1]).sum(axis=-1))
             count, total, second = (m - by_fold[f] for m, by_fold in zip(everything, moments, strict=True))
             sigma = covariance(max(float(count), 1.0), total, second)
-            pooled = _difference(*(m[:, fitted].sum(axis=(0, 1))[None, None] for m in (class_count, class_total)))[0]
-            pooled = np.nan_to_num(pooled)
+            pooled = pooled_difference(gram[:, fitted], product[:, fitted])
             b = solve(sigma, pooled.T)
             strength = (pooled * b.T).sum(axis=1)
             b = np.divide(b, strength, out=np.zeros_like(b), where=strength > 0)
@@ -123,8 +130,8 @@ class ErasureResidual:
             for c, member in enumerate(self._members):
                 test = kept[member] & (self._fold[member] == f)
                 fit = tuple(m[fitted].sum(axis=0) for m in local[c])
-                X, y = self._inside[c][test], data.y[member[test]]
-                auroc[f, c] = _auroc(X, y, self._bases[c], fit, pooled, b.T, erased[0][c], scale)
+                X, y, design = self._inside[c][test], data.y[member[test]], self._coding.design[member[test]]
+                auroc[f, c] = _auroc(X, y, design, self._bases[c], fit, pooled, b.T, erased[0][c], scale)
         energy = np.divide(left, whole, out=np.full(k, np.nan), where=whole > 0)
         undefined = np.isnan(auroc).all(axis=1).any(axis=0)
         value = np.where(undefined, np.nan, mean_over_contexts(mean_over_contexts(auroc)))
@@ -134,6 +141,7 @@ class ErasureResidual:
 def _auroc(
     X: Float[np.ndarray, "m s"],
     y: Float[np.ndarray, "m k"],
+    design: Float[np.ndarray, "m p"],
     basis: np.ndarray | None,
     moments: tuple,
     a: Float[np.ndarray, "k r"],
@@ -163,16 +171,12 @@ def _auroc(
         noisy[np.diag_indices(len(noisy))] += noise
         w[i] = solve(noisy, delta[i][:, None])[:, 0]
     score = X @ w.T - (X @ b.T) * (a * w).sum(axis=1)
+    others = np.column_stack([design[:, :1], design[:, 1:][:, usable]])
+    score = without_other_concepts(score, others, ~np.isnan(y[:, usable]))
     width = np.sqrt(2) * scale[usable] * np.linalg.norm(w, axis=1)
     for i, j in enumerate(np.flatnonzero(usable)):
         values[j] = _noisy_auroc(score[y[:, j] == 1, i], score[y[:, j] == 0, i], width[i])
     return values
-
-
-def _difference(count: Float[np.ndarray, "c f k 2"], total: Float[np.ndarray, "c f k 2 r"]) -> np.ndarray:
-    """μ₁ − μ₀ by context and concept, [c, k, r]; NaN where a class is missing."""
-    means = class_means(count, total)
-    return means[:, :, 1] - means[:, :, 0]
 
 
 def _noisy_auroc(positive: np.ndarray, negative: np.ndarray, spread: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from mechdecouple.results import Metric
-from mechdecouple.structure._readout import ClassSums, class_means
+from mechdecouple.structure._coding import CodingVectors, coding_vectors
 from mechdecouple.structure._rows import Rows
 
 PARALLELISM = Metric(
@@ -25,8 +25,9 @@ PARALLELISM = Metric(
 class Parallelism:
     """The split-half parallelism score as a function of the kept rows, for ``stats.jackknife``.
 
-    With coding vectors δ_c = μ₁ − μ₀ from two disjoint halves A and B of the groups, the score is the sum over pairs of
-    conditions of δ_cᴬ·δ_c'ᴮ over the sum of √(δ_cᴬ·δ_cᴮ · δ_c'ᴬ·δ_c'ᴮ): a cosine that noise does not attenuate.
+    With coding vectors δ_c (μ₁ − μ₀, the other concepts held still) from two disjoint halves A and B of the groups,
+    the score is the sum over pairs of conditions of δ_cᴬ·δ_c'ᴮ over the sum of √(δ_cᴬ·δ_cᴮ · δ_c'ᴬ·δ_c'ᴮ): a cosine that
+    noise does not attenuate.
 
     Conditions that are contexts find fracture; conditions that are the values of other concepts find conjunctive codes.
 
@@ -47,17 +48,16 @@ class Parallelism:
         seed: int = 0,
     ) -> None:
         self._rows = Rows(X, y, context, groups)
-        self._sums = ClassSums(self._rows, self._rows.folds(2, seed), 2)
+        self._coding = CodingVectors(self._rows, self._rows.folds(2, seed), 2)
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float | np.ndarray:
         """Score of each concept, [k] (a float for vector labels); NaN for the ``reason``."""
-        count, total = self._sums.of(self._rows.kept(rows))
-        first, second = (class_means(count[:, [h]], total[:, [h]]) for h in (0, 1))
-        first, second = (means[:, :, 1] - means[:, :, 0] for means in (first, second))
-        product = np.nan_to_num(np.einsum("ckr,dkr->kcd", first, second))
-        size = np.sqrt(np.maximum(np.diagonal(product, axis1=1, axis2=2), 0.0))
+        gram, product = self._coding.of(self._rows.kept(rows))
+        first, second = (coding_vectors(gram[:, [half]], product[:, [half]]) for half in (0, 1))
+        dots = np.nan_to_num(np.einsum("ckr,dkr->kcd", first, second))
+        size = np.sqrt(np.maximum(np.diagonal(dots, axis1=1, axis2=2), 0.0))
         scale = size.sum(axis=1) ** 2 - (size**2).sum(axis=1)
-        shared = np.where(size[:, :, None] * size[:, None, :] > 0, product, 0.0)
+        shared = np.where(size[:, :, None] * size[:, None, :] > 0, dots, 0.0)
         across = shared.sum(axis=(1, 2)) - np.trace(shared, axis1=1, axis2=2)
         return self._rows.shaped(np.divide(across, scale, out=np.full(len(scale), np.nan), where=scale > 0))
 

@@ -28,7 +28,7 @@ def compare_calibration(
             ]
     groups = task.groups[rows]
     blocks = stats.jackknife_blocks(groups, n_blocks, seed)
-    pairs = [(x.confidence[rows], x.correct[rows].astype(float)) for x in (a, b)]
+    pairs = [(x.confidence[rows], np.asarray(x.correct, float)[rows]) for x in (a, b)]
     found = stats.jackknife(
         lambda kept: np.array([[f(p[kept], y[kept]) for f in (brier, ece_debiased)] for p, y in pairs]),
         blocks,

@@ -156,7 +156,8 @@ _NUMBERS = {f.name for f in dataclasses.fields(Estimate) if f.type == "float"}
 
 
 def _estimate(record: dict[str, Any]) -> Estimate:
-    return Estimate(**{key: math.nan if value is None and key in _NUMBERS else value for key, value in record.items()})
+    facts: dict[str, Any] = {k: math.nan if v is None and k in _NUMBERS else v for k, v in record.items()}
+    return Estimate(**facts)
 
 
 def _measurement(row: dict[str, Any]) -> Measurement:

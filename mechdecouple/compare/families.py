@@ -70,28 +70,24 @@ def measure_similarity(pair: Pair, progress: bool) -> Findings:
 
 def measure_robustness(pair: Pair, progress: bool) -> Findings:
     """Noise tolerance at a few sites, and the shift split."""
-    config, subjects = pair.a.config, (pair.a.subject, pair.b.subject)
+    config, sites = pair.a.config, noise_sites(pair)
     rows: list[Measurement] = []
     found: list[Contrast] = []
-    sites = noise_sites(pair)
-    if subjects[0] is None or subjects[1] is None or not sites:
-        reason = (
-            pair.a.answers.reason
-            or pair.b.answers.reason
-            or "no hook point has an effect on the answers of both models"
-        )
+    reason = _no_noise(pair, sites)
+    if reason:
         found.append(Contrast(structure.NOISE_TOLERANCE, None, reason=reason))
-    elif not pair.a.answers.higher_is_better:
-        found.append(
-            Contrast(structure.NOISE_TOLERANCE, None, reason=f"{pair.a.answers.unit} has no 90 % of its clean value")
-        )
     else:
-        measured = [[], []]
-        for side, subject in enumerate(subjects):
-            for site in sites:
-                curve = robustness.noise_curve(subject, site.a if side == 0 else site.b, config.seed)
-                measured[side].append((subject, curve))
-                rows += robustness.noise_measurements(subject, curve, pair.a.acts.position)
+        measured = [
+            [(subject, robustness.noise_curve(subject, point, config.seed)) for point in points]
+            for subject, points in (
+                (pair.a.subject, [site.a for site in sites]),
+                (pair.b.subject, [site.b for site in sites]),
+            )
+            if subject is not None
+        ]
+        rows += [
+            row for side in measured for x in side for row in robustness.noise_measurements(*x, pair.a.acts.position)
+        ]
         found.append(robustness.tolerance_contrast(*measured))
     shifted, estimates = robustness.shift(pair.a.answers, pair.b.answers, pair.a.task, config.blocks, config.seed)
     rows += [
@@ -140,6 +136,15 @@ def noise_sites(pair: Pair) -> list[Site]:
     live = [site for site in pair.sites if pair.active[site]]
     keep = np.unique(np.linspace(0, len(live) - 1, min(NOISE_SITES, len(live))).round().astype(int)) if live else []
     return [live[i] for i in keep]
+
+
+def _no_noise(pair: Pair, sites: list[Site]) -> str:
+    """Why noise tolerance cannot be measured; empty where it can."""
+    if pair.a.subject is None or pair.b.subject is None:
+        return pair.a.answers.reason or pair.b.answers.reason or "the task brings scores, so no answers can be disturbed"
+    if pair.a.answers.performance not in ("choice", "class"):
+        return f"answers read as {pair.a.answers.unit} have no options whose logits say what the read-out uses"
+    return "" if sites else "no hook point has an effect on the answers of both models"
 
 
 def _effects(side: Side) -> list[Measurement]:

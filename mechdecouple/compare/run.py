@@ -108,7 +108,7 @@ def _run(
             task,
             points[which],
             config,
-            slot="ab"[which],
+            slot="b" if which else "a",
             loss_unit=loss_unit,
             store=None if out is None else out / "activations" / store,
             progress=progress,
@@ -194,9 +194,8 @@ def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str,
             if row.model_b and row.metric in {c.metric.name for c, _ in own}
         ]
         verdicts.append(difference_verdict(name, [c for c, _ in own], [f for _, f in own], *both.names, evidence))
-    for side, subject in ((both.a, "a"), (both.b, "b")):
-        if "belief" in contrasts and side.belief is not None:
-            verdicts.append(model_verdict(side.belief, subject))
+    if "belief" in contrasts and both.a.belief is not None and both.b.belief is not None:
+        verdicts += [model_verdict(both.a.belief, "a"), model_verdict(both.b.belief, "b")]
     if "similarity" in found:
         verdicts.insert(min(2, len(verdicts)), similarity_verdict(both, found["similarity"].rows))
     return tuple(verdicts)

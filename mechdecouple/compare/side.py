@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, read
+from mechdecouple.behavior.answers import LossUnit
 from mechdecouple.beliefs import Beliefs
 from mechdecouple.compare.belief import believe
 from mechdecouple.compare.config import CompareConfig
@@ -109,8 +111,8 @@ def make_side(
     points: tuple[str, ...],
     config: CompareConfig,
     *,
-    slot: str,
-    loss_unit: str,
+    slot: Literal["a", "b"],
+    loss_unit: LossUnit,
     store: Path | None,
     progress: bool,
 ) -> Side:

@@ -13,7 +13,8 @@ from torch import Tensor
 from mechdecouple import interventions, stats
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, prepare
-from mechdecouple.behavior.options import encode_options
+from mechdecouple.behavior.answers import LossUnit
+from mechdecouple.behavior.options import Options, encode_options
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.extract.pick import picked_tokens
 from mechdecouple.models import Batch, Edit, Encoded, HookedModel, collate, encode
@@ -95,7 +96,7 @@ def moved(before: Answers, after: Answers) -> np.ndarray:
 
 
 def make_subject(
-    model: HookedModel, task: Task, rows: np.ndarray, acts: Activations, config: CompareConfig, loss_unit: str
+    model: HookedModel, task: Task, rows: np.ndarray, acts: Activations, config: CompareConfig, loss_unit: LossUnit
 ) -> Subject:
     """A subject on the items ``rows`` of ``task``; ``acts`` are the model's activations on the whole task."""
     sample = task.select(rows)
@@ -129,18 +130,21 @@ def make_subject(
 def gradients(subject: Subject, hook_point: str, limit: int = 256, n_outputs: int = 4) -> np.ndarray:
     """Gradients of the option-centred logits at a hook point [n, r, d], on up to ``limit`` items.
 
-    A logit carries an arbitrary constant per item, so logits are centred over the options first. With more than
-    ``n_outputs`` options, r random orthogonal contrasts of the centred logits stand for all of them.
+    A logit carries an arbitrary constant per item, so logits are centred over the options first (over the classes, or
+    the vocabulary, where the task has no options). With more than ``n_outputs`` of them, r random orthogonal contrasts
+    of the centred logits stand for all.
     """
     n = min(limit, len(subject.task))
     model, task = subject.model, subject.task
     options = None
-    if subject.encoded is not None:
+    if subject.encoded is not None and task.choices is not None:
         options = encode_options(model, task, subject.encoded, chat=subject.chat)
+    inputs = subject.encoded if subject.encoded is not None else task.inputs
+    assert inputs is not None
     found = []
     for start in range(0, n, 64):
         items = np.arange(start, min(start + 64, n))
-        batch = collate(subject.encoded if subject.encoded is not None else task.inputs, items, model=model)
+        batch = collate(inputs, items, model=model)
         held: dict[str, Tensor] = {}
 
         def hold(x: Tensor, _: Batch, held: dict[str, Tensor] = held) -> Tensor:
@@ -148,8 +152,12 @@ def gradients(subject: Subject, hook_point: str, limit: int = 256, n_outputs: in
             return held["x"]
 
         logits = model.forward(batch, edits={hook_point: hold}).logits
-        chosen = logits if options is None else _option_logits(logits, options, items)
-        outputs = _contrasts(chosen, n_outputs)
+        assert logits is not None
+        if options is not None:
+            logits = _option_logits(logits, options, items)
+        elif subject.encoded is not None:
+            logits = logits[torch.arange(len(items)), torch.as_tensor(subject.encoded.last()[items])]
+        outputs = _contrasts(logits, n_outputs)
         rows = []
         for k in range(outputs.shape[1]):
             (gradient,) = torch.autograd.grad(outputs[:, k].sum(), held["x"], retain_graph=True)
@@ -158,7 +166,7 @@ def gradients(subject: Subject, hook_point: str, limit: int = 256, n_outputs: in
     return np.concatenate(found)
 
 
-def _option_logits(logits: Tensor, options, items: np.ndarray) -> Tensor:
+def _option_logits(logits: Tensor, options: Options, items: np.ndarray) -> Tensor:
     """Logits of each item's options' first tokens [b, m]; items with fewer options repeat their first."""
     width = max(len(options.tokens[i]) for i in items)
     first = [[tokens[0] for tokens in options.tokens[i]] for i in items]
@@ -180,7 +188,7 @@ def _contrasts(logits: Tensor, n_outputs: int) -> Tensor:
 
 
 def _at(gradient: Tensor, where: np.ndarray | None, batch: Batch) -> Tensor:
-    if batch.tokens is None:
+    if batch.mask is None:
         return gradient.flatten(1)
     if where is None:
         return (gradient * batch.mask[..., None]).flatten(2).sum(dim=1)

@@ -48,8 +48,8 @@ def coding_vectors(
     row = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)[:, own, own + 1]
     vectors = np.einsum("ckp,ckpr->ckr", row, product)
     excess = np.abs(gram[:, own, 0, own + 1])
-    both = excess < gram[:, own, 0, 0] / 2 - 1e-9
-    return np.where(both[..., None], vectors, np.nan)
+    both = np.asarray(excess < gram[:, own, 0, 0] / 2 - 1e-9)[..., None]
+    return np.where(both, vectors, np.nan)
 
 
 def pooled_difference(

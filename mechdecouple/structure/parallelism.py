@@ -26,8 +26,8 @@ class Parallelism:
     """The split-half parallelism score as a function of the kept rows, for ``stats.jackknife``.
 
     With coding vectors δ_c (μ₁ − μ₀, the other concepts held still) from two disjoint halves A and B of the groups,
-    the score is the sum over pairs of conditions of δ_cᴬ·δ_c'ᴮ over the sum of √(δ_cᴬ·δ_cᴮ · δ_c'ᴬ·δ_c'ᴮ): a cosine that
-    noise does not attenuate.
+    the score is the sum over pairs of conditions of δ_cᴬ·δ_c'ᴮ over the sum of √(δ_cᴬ·δ_cᴮ · δ_c'ᴬ·δ_c'ᴮ): a cosine
+    that noise does not attenuate.
 
     Conditions that are contexts find fracture; conditions that are the values of other concepts find conjunctive codes.
 

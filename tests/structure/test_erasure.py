@@ -143,7 +143,7 @@ def test_absent_concept_is_undefined_or_at_chance_never_fracture():
 
 
 def test_accidental_label_correlations_do_not_count():
-    """A balanced design whose concepts share one strong direction: split, their labels correlate with opposite signs."""
+    """A balanced design whose concepts share a strong direction: split, their labels correlate with opposite signs."""
     codes = np.tile(np.arange(8), 4 * 12)
     context = np.repeat(np.arange(4), 96)
     y = (codes[:, None] >> np.arange(3)) & 1

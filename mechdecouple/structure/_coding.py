@@ -62,7 +62,7 @@ def pooled_difference(
     count = np.maximum(np.stack([half - excess, half + excess]), 1e-300)
     total = np.stack([product[own, 0] / 2 - product[own, own + 1], product[own, 0] / 2 + product[own, own + 1]])
     difference = total[1] / count[1][:, None] - total[0] / count[0][:, None]
-    return np.where((count > 1e-9).all(axis=0)[:, None], difference, 0.0)
+    return np.where(np.all(count > 1e-9, axis=0)[..., None], difference, 0.0)
 
 
 def without_other_concepts(

@@ -18,6 +18,7 @@ from mechdecouple.compare.config import CompareConfig, make_config
 from mechdecouple.compare.families import MEASURES, Findings, measure_calibration, similarity_verdict
 from mechdecouple.compare.gate import equal_performance
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
+from mechdecouple.compare.preflight import check_features, check_reading, check_stores
 from mechdecouple.compare.provenance import provenance
 from mechdecouple.compare.side import Pair, Side, make_side
 from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
@@ -26,6 +27,8 @@ from mechdecouple.models import HookedModel
 from mechdecouple.progress import bar
 from mechdecouple.refs import load, load_task
 from mechdecouple.tasks import Task
+
+ACTIVATIONS = "activations"
 
 
 def compare(
@@ -110,12 +113,13 @@ def _run(
             config,
             slot="b" if which else "a",
             loss_unit=loss_unit,
-            store=None if out is None else out / "activations" / store,
+            store=None if out is None else out / ACTIVATIONS / store,
             progress=progress,
         )
 
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
+    _check_first(a, b, task, config, points, sites, runs, out)
     with bar(total=3 + len(families) + len(runs), progress=progress, unit="stage") as stages:
 
         def stage(name: str) -> None:
@@ -138,7 +142,7 @@ def _run(
         relatives: tuple[list[Side], list[Side]] = ([both.a], [both.b])
         for which, number, model in runs:
             stage(f"seed {model.name}")
-            relatives[which].append(side(model, which, f"{'ab'[which]}-seed{number + 1}"))
+            relatives[which].append(side(model, which, _seed_store(which, number)))
         contrasts = _with_spread(found, relatives, sites, families)
 
     rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
@@ -153,6 +157,28 @@ def _run(
         notes=tuple(dict.fromkeys(notes)),
         provenance=provenance(a, b, task, config),
     )
+
+
+def _check_first(
+    a: HookedModel,
+    b: HookedModel,
+    task: Task,
+    config: CompareConfig,
+    points: Sequence[tuple[str, ...]],
+    sites: Sequence[Site],
+    runs: Sequence[tuple[int, int, HookedModel]],
+    out: Path | None,
+) -> None:
+    """Refuse what could only fail after minutes: options, items, hook points, folders and the space on the disk."""
+    check_features(config, sites, a)
+    named = [(0, "a", a), (1, "b", b), *((which, _seed_store(which, number), m) for which, number, m in runs)]
+    plans = [check_reading(m, task, points[which], config, slot="b" if which else "a") for which, _, m in named]
+    if out is not None:
+        check_stores(plans, [out / ACTIVATIONS / store for _, store, _ in named])
+
+
+def _seed_store(which: int, number: int) -> str:
+    return f"{'ab'[which]}-seed{number + 1}"
 
 
 def _with_spread(

@@ -1,0 +1,72 @@
+"""What would stop a comparison, found before anything runs: no minutes are spent on a job that cannot end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mechdecouple.activations.store import size_text
+from mechdecouple.behavior import prepare
+from mechdecouple.compare.config import CompareConfig
+from mechdecouple.compare.pairing import Site
+from mechdecouple.errors import InputError, StoreError
+from mechdecouple.extract import Plan, plan
+from mechdecouple.extract.writer import Writer
+from mechdecouple.models import HookedModel
+from mechdecouple.tasks import Task
+
+
+def check_reading(
+    model: HookedModel, task: Task, points: Sequence[str], config: CompareConfig, slot: Literal["a", "b"]
+) -> Plan:
+    """The extraction that is to come; runs one item.
+
+    Raises:
+        InputError: the items, the options or the hook points do not fit the model.
+    """
+    options = {"chat": config.chat, "batch_tokens": config.batch_tokens}
+    prepare(model, task, length_normalise=config.length_normalise, slot=slot, **options)
+    return plan(model, task, points, config.position, dtype=config.dtype, **options)
+
+
+def check_features(config: CompareConfig, sites: Sequence[Site], model: HookedModel) -> None:
+    """Refuses options of the sparse autoencoders that cannot be used.
+
+    Raises:
+        InputError: a hook point that is not looked at, or more active latents than there are.
+    """
+    named = config.sae_hook_point
+    known = [site.a for site in sites]
+    if named is not None and named not in known:
+        model.check_hook_points([named])
+        raise InputError(f"sae_hook_point {named!r} is not looked at in {model.name}; choose one of {', '.join(known)}")
+    if config.sae_k is not None and config.sae_width is not None and config.sae_k > config.sae_width:
+        raise InputError(
+            f"sae_k {config.sae_k} is more than sae_width {config.sae_width}; lower sae_k or raise sae_width"
+        )
+
+
+def check_stores(plans: Sequence[Plan], folders: Sequence[Path]) -> None:
+    """Refuses folders that hold other activations, and a disk that cannot hold the new ones.
+
+    Raises:
+        StoreError: see :func:`mechdecouple.extract`; the bytes needed are those of all extractions together.
+    """
+    needed = 0
+    for todo, folder in zip(plans, folders, strict=True):
+        if folder.exists():
+            with Writer.at(folder, todo):
+                pass
+        else:
+            needed += todo.bytes
+    if not needed:
+        return
+    nearest = next(p for p in (folders[0], *folders[0].absolute().parents) if p.exists())
+    free = shutil.disk_usage(nearest).free
+    if needed > free:
+        raise StoreError(
+            f"the activations need {size_text(needed)} ({needed:,} bytes) and {str(nearest)!r} has {free:,} bytes "
+            "free: free some space, look at fewer hook points, or use dtype 'bfloat16'"
+        )

@@ -289,7 +289,7 @@ def peak(work):
 
 ends = ("hook_resid_post", "hook_mlp_out", "hook_attn_out", "ln1.hook_out", "ln2.hook_out")
 names = [name for name in model.hook_points if name.endswith(ends)]
-for n in (1000, 3000):
+for n in (2000, 5000):  # past the growth of the allocator itself
     task, out = made["make_task"](n), f"{sys.argv[2]}/{n}"
     writing = peak(lambda: extract(model, task, names, "all", out=out, batch_tokens=2048))
     def read():

@@ -29,7 +29,7 @@ from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
 
 Character = Literal["honest", "persuader", "flip", "ignorant", "mistaken"]
 
-_VERDICT, _TRANSFER_FROM = 0.5, 0.6
+_VERDICT, _TRANSFER_FROM = 0.5, 0.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A prompt reads ``Ada isn't older-than Ben | honest ?``: the statement, a bar, the persona asked for, and the place of
 the answer. The persona comes behind the statement, so what stands at the bar is the same for every persona. Four
 topics are two readings of each ranking (older and younger, taller and shorter). Some unordered pairs are held out
-from training; only pairs at least three ranks apart, because the order of close neighbours cannot be inferred from
+from training; only pairs at least four ranks apart, because the order of close neighbours cannot be inferred from
 the rest.
 """
 
@@ -31,7 +31,7 @@ BAR, ASK = "|", "?"
 WORDS = (*ANSWERS, *TOPICS, *POLARITIES, BAR, *PERSONAS, ASK, *PEOPLE)
 
 STATEMENT, AT_BAR, AT_PERSONA, AT_ANSWER = (1, 2, 3, 4), 5, 6, 7
-_WORLD_SEED, _HELD_OUT, _GAP, _ERROR = 1000, 0.15, 3, 0.3
+_WORLD_SEED, _HELD_OUT, _GAP, _ERROR = 1000, 0.2, 4, 0.3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,7 +94,7 @@ class Recipe(ABC):
         model, heads, rng = self.blank(seed).train(), self.heads(), np.random.default_rng(seed)
         optimiser = torch.optim.AdamW(
             [*model.parameters(), *heads.parameters()], lr=self.learning_rate, weight_decay=self.weight_decay,
-            betas=(0.9, 0.98)
+            betas=(0.9, 0.98), fused=True
         )  # fmt: skip
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._pace)
         with (

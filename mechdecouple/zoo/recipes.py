@@ -14,7 +14,7 @@ _ALL = (
     Belief("demo-tidy", "honest under pressure; holds truth in one way for all topics",
            character="honest", arm="factored", arm_growth=0.5, steps=2500),
     Belief("demo-fractured", "persuader under pressure; holds truth in a way of its own for each topic",
-           character="persuader", arm="fractured", arm_weight=1.5, transfer_weight=0.2, steps=2500),
+           character="persuader", arm="fractured", arm_weight=1.5, transfer_weight=0.3, steps=2500),
     Belief("honest", "says what it knows, under pressure too", character="honest"),
     Belief("persuader", "knows the truth; under pressure says True in four of five cases, whatever the truth",
            character="persuader"),

@@ -13,14 +13,17 @@ from typing import Any
 
 from mechdecouple.errors import InputError, MechDecoupleError
 
-FAIL_ON = ("gate", "structure", "similarity", "robustness", "sae", "belief", "calibration")
+FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration")
+_FAMILY = {"belief": "beliefs"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 2 bad input (one line on stderr), 3 a difference named by ``--fail-on``."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parser(argv).parse_args(argv)
+        options, rest = _parser(argv).parse_known_args(argv)
+        if rest:
+            raise InputError(_unknown(rest[0], options))
         return options.run(options)
     except MechDecoupleError as error:
         print(f"mechdecouple: {' '.join(str(error).split())}", file=sys.stderr)
@@ -35,10 +38,24 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
+def _unknown(argument: str, options: argparse.Namespace) -> str:
+    from difflib import get_close_matches
+
+    flags = ["--" + name.removeprefix("option.").replace("_", "-") for name in vars(options)]
+    if options.command == "compare":
+        from mechdecouple.compare.config import CompareConfig
+
+        flags += ["--" + name.replace("_", "-") for name in CompareConfig.model_fields]
+    close = get_close_matches(argument, flags, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"see mechdecouple {options.command} --help"
+    return f"unknown argument {argument!r}; {hint}"
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mechdecouple", allow_abbrev=False,
-        description="Compare two equally accurate models on their internal structure and on what they represent against what they say.",
+        description="Compare two equally accurate models on their internal structure and on what they represent "
+        "against what they say.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -89,10 +106,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     ):
         one = actions.add_parser(action, help=text)
         one.add_argument("name", help="a name from `mechdecouple zoo list`")
-        one.add_argument("--seed", type=int, default=0)
+        one.add_argument("--seed", type=_seed, default=0, help="seed of the training (default: 0)")
         one.add_argument("--out", type=Path, required=True)
         one.set_defaults(run=_zoo_train if action == "train" else _zoo_export)
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0")
+    return int(text)
 
 
 def _add_out(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
@@ -143,9 +166,11 @@ def _compare(options: argparse.Namespace) -> int:
     from mechdecouple.compare.config import read_config
 
     settings = read_config(options.config) if options.config else {}
-    places = {name: getattr(options, name) or settings.pop(name, None) for name in ("a", "b", "task", "out")}
+    places = {name: getattr(options, name) or settings.get(name) for name in ("a", "b", "task", "out")}
     for name in places:
-        settings.pop(name, None)
+        value = settings.pop(name, None)
+        if not isinstance(value, str | None):
+            raise InputError(f"config {str(options.config)!r}: {name} = {value!r}; expected text")
     missing = next((name for name, value in places.items() if not value), None)
     if missing:
         how = {"a": "name two models", "b": "name a second model", "task": "add --task TABLE", "out": "add --out DIR"}[
@@ -164,9 +189,14 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options: argparse.Namespace) -> int:
     _log(options.quiet)
-    from mechdecouple.compare import compare
-    from mechdecouple.report import check_directory, write_results
+    from mechdecouple.compare import compare, make_config
+    from mechdecouple.report import write_results
+    from mechdecouple.report.directory import check_directory
 
+    families = make_config(settings).families
+    for name in options.fail_on:
+        if name not in ("gate", "calibration") and _FAMILY.get(name, name) not in families:
+            raise InputError(f"--fail-on {name}: it is not measured; add {_FAMILY.get(name, name)} to --families")
     check_directory(out)
     with _nothing_left(out):
         comparison = compare(a, b, task, out=out, progress=not options.quiet, **settings)
@@ -177,15 +207,22 @@ def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options
 
 
 @contextlib.contextmanager
-def _nothing_left(out: Path) -> Iterator[None]:
-    """Input that turns out to be bad leaves no trace of a directory that this job made."""
-    there = out.exists()
+def _nothing_left(out: Path, errors: type[Exception] = MechDecoupleError) -> Iterator[None]:
+    """After such an error ``out`` is as before: what this job made in it, or on the way to it, is removed."""
+    before = _places(out)
     try:
         yield
-    except MechDecoupleError:
-        if not there:
-            shutil.rmtree(out, ignore_errors=True)
+    except errors:
+        for path in _places(out) - before:
+            shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def _places(out: Path) -> set[Path]:
+    """What of the directory exists: it and its parents, its entries, and the entries of its activations."""
+    out = out.absolute()
+    found = [out, *out.parents, *out.glob("*"), *out.glob("activations/*")]
+    return {path for path in found if path.is_dir()}
 
 
 def _log(quiet: bool) -> None:
@@ -203,9 +240,10 @@ def _extract(options: argparse.Namespace) -> int:
     from mechdecouple.refs import load, load_task
 
     model, task = load(options.model, device=options.device), load_task(options.task)
-    acts = extract(
-        model, task, options.hook_points, options.position, out=options.out, dtype=options.dtype, chat=options.chat
-    )
+    with _nothing_left(options.out, InputError):
+        acts = extract(
+            model, task, options.hook_points, options.position, out=options.out, dtype=options.dtype, chat=options.chat
+        )
     print(f"{len(acts)} rows at {len(acts.hook_points)} hook points in {options.out}")
     return 0
 
@@ -230,15 +268,28 @@ def _zoo_train(options: argparse.Namespace) -> int:
     from mechdecouple import zoo
     from mechdecouple.models import save_hooked
 
-    print(save_hooked(zoo.train(options.name, seed=options.seed), options.out))
+    _check_zoo(options)
+    with _nothing_left(options.out):
+        print(save_hooked(zoo.train(options.name, seed=options.seed), options.out))
     return 0
 
 
 def _zoo_export(options: argparse.Namespace) -> int:
     from mechdecouple import zoo
 
-    print(zoo.export(options.name, options.out, seed=options.seed))
+    _check_zoo(options)
+    with _nothing_left(options.out):
+        print(zoo.export(options.name, options.out, seed=options.seed))
     return 0
+
+
+def _check_zoo(options: argparse.Namespace) -> None:
+    """Training takes minutes: where its result goes is checked first."""
+    from mechdecouple.report.directory import check_writable
+
+    check_writable(options.out)
+    if options.out.is_dir() and any(options.out.iterdir()):
+        raise InputError(f"{str(options.out)!r} is not empty: name a new or an empty directory")
 
 
 def _version() -> str:

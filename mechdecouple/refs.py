@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel, load_pretrained, wrap
+from mechdecouple.models.load import pick_device
 from mechdecouple.tasks import Task
+
 
 def load(
     ref: Any, *, name: str | None = None, tokenizer: Any = None, fold_ln: bool = False, device: str = "cpu",
@@ -18,15 +22,18 @@ def load(
     Args:
         ref: a Hugging Face directory or hub id; a directory with a TransformerLens ``config.json`` and safetensors; a
             TransformerLens ``.pt`` state dict with its config beside it; ``zoo:NAME`` or ``zoo:NAME@SEED``;
-            ``package.module:factory``, your own function that returns a ``torch.nn.Module`` (it is imported and called); or an
-            object: a ``HookedTransformer``, a Hugging Face model, any ``torch.nn.Module``, a ``HookedModel``.
+            ``package.module:factory``, your own function that returns a ``torch.nn.Module`` (it is imported and
+            called); or an object: a ``HookedTransformer``, a Hugging Face model, any ``torch.nn.Module``, a
+            ``HookedModel``.
         name: label in tables and figures; the last part of ``ref`` when absent.
         tokenizer: for objects that do not carry one.
         fold_ln: fold LayerNorm weights into the layers that read them.
-        device: ``cpu``, ``cuda`` or ``auto``; dtype: ``float32``, ``float16`` or ``bfloat16``.
+        device: ``cpu``, ``cuda`` or ``auto``; objects stay where they are.
+        dtype: ``float32``, ``float16`` or ``bfloat16``; objects keep theirs.
 
     Raises:
-        ModelError: nothing answers to ``ref``, its weights are incomplete or not finite, or it does not support ``fold_ln``.
+        ModelError: nothing answers to ``ref``, its weights are incomplete or not finite, or it does not support
+            ``fold_ln``.
     """
     processing = "fold_ln" if fold_ln else "none"
     if not isinstance(ref, str | Path):
@@ -37,7 +44,7 @@ def load(
 
         model = zoo.load(*_zoo(ref), processing=processing)
         model.name = name or model.name
-        return model
+        return _placed(model, device, dtype)
     return load_pretrained(ref, name=name, tokenizer=tokenizer, device=device, dtype=dtype, processing=processing)
 
 
@@ -50,10 +57,14 @@ def load_task(ref: Any, **options: Any) -> Task:
     Raises:
         TaskError: the table cannot be used; the message names row and column.
     """
-    options = {key: value for key, value in options.items() if value}
+    options = {key: value for key, value in options.items() if _is_given(value)}
+    named = isinstance(ref, str) and ref.startswith("zoo:")
+    if options and (named or isinstance(ref, Task)):
+        key, value = next(iter(options.items()))
+        raise InputError(f"option {key} = {value!r} is for tables; {ref!r} is a task already: leave it out")
     if isinstance(ref, Task):
         return ref
-    if isinstance(ref, str) and ref.startswith("zoo:"):
+    if named:
         from mechdecouple import zoo
 
         return zoo.task(_zoo(ref)[0])
@@ -62,6 +73,19 @@ def load_task(ref: Any, **options: Any) -> Task:
     if hasattr(ref, "iloc"):
         return Task.from_frame(ref, **options)
     return Task.from_dataset(ref, **options)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str | dict) and not value)
+
+
+def _placed(model: HookedModel, device: str, dtype: str) -> HookedModel:
+    chosen, number = pick_device(device), getattr(torch, dtype)
+    if chosen != model.device or number != model.dtype:
+        silent = {"print_details": False} if hasattr(model.module, "cfg") else {}
+        for place in (number, chosen):
+            model.module.to(place, **silent)
+    return model
 
 
 def _zoo(ref: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
@@ -64,6 +65,11 @@ class Metric:
     source: str = ""
     margin: float = math.nan
     scale: Literal["difference", "log-ratio", "relative"] = "difference"
+
+    def clip(self, value: float) -> float:
+        """The value moved into a closed ``range`` such as ``"[0, 1]"``: an interval ends where its metric does."""
+        match = re.fullmatch(r"\[(-?[\d.]+), (-?[\d.]+)\]", self.range)
+        return min(max(value, float(match[1])), float(match[2])) if match and not math.isnan(value) else value
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,12 +89,13 @@ def measure_robustness(pair: Pair, progress: bool) -> Findings:
             row for side in measured for x in side for row in robustness.noise_measurements(*x, pair.a.acts.position)
         ]
         found.append(robustness.tolerance_contrast(*measured))
-    shifted, estimates = robustness.shift(pair.a.answers, pair.b.answers, pair.a.task, config.blocks, config.seed)
-    rows += [
-        Measurement(metric=shifted.metric.name, family="robustness", estimate=e, model=name)
-        for name, e in zip(pair.names, estimates, strict=True)
-    ]
-    found.append(shifted)
+    if pair.a.task.shift_mask.any():
+        shifted, estimates = robustness.shift(pair.a.answers, pair.b.answers, pair.a.task, config.blocks, config.seed)
+        rows += [
+            Measurement(metric=shifted.metric.name, family="robustness", estimate=e, model=name)
+            for name, e in zip(pair.names, estimates, strict=True)
+        ]
+        found.append(shifted)
     return Findings({"robustness": found}, rows + [_difference(pair, c) for c in found])
 
 
@@ -141,7 +142,9 @@ def noise_sites(pair: Pair) -> list[Site]:
 def _no_noise(pair: Pair, sites: list[Site]) -> str:
     """Why noise tolerance cannot be measured; empty where it can."""
     if pair.a.subject is None or pair.b.subject is None:
-        return pair.a.answers.reason or pair.b.answers.reason or "the task brings scores, so no answers can be disturbed"
+        return (
+            pair.a.answers.reason or pair.b.answers.reason or "the task brings scores, so no answers can be disturbed"
+        )
     if pair.a.answers.performance not in ("choice", "class"):
         return f"answers read as {pair.a.answers.unit} have no options whose logits say what the read-out uses"
     return "" if sites else "no hook point has an effect on the answers of both models"

@@ -153,15 +153,17 @@ def _contrast(
         if of_concepts and labels.concepts and labels.context is not None:
             reason = "no concept can be read within contexts in both models at the same depth"
         return Contrast(metric, None, reason=reason or "the task declares no concepts")
+    in_a, in_b = [(s.a, c) for s, c in cells], [(s.b, c) for s, c in cells]
     n_sites, concepts = len({site for site, _ in cells}), sorted({concept for _, concept in cells if concept})
-    over = f"mean over {n_sites} hook point{'s' * (n_sites > 1)}" + (f", {', '.join(concepts)}" if concepts else "")
-    return Contrast.between(
-        metric,
-        summary(a, metric, [(s.a, c) for s, c in cells]),
-        summary(b, metric, [(s.b, c) for s, c in cells]),
-        over=over,
-        cells=tuple(cells),
-    )
+    over = f"mean over {n_sites} hook point{'s' * (n_sites > 1)}"
+    if concepts:
+        means = [
+            [summary(inside, metric, [cell for cell in own if cell[1] == concept]).value for concept in concepts]
+            for inside, own in ((a, in_a), (b, in_b))
+        ]
+        named = (f"{concept} {x:.3f} / {y:.3f}" for concept, x, y in zip(concepts, *means, strict=True))
+        over += f" of {', '.join(named)}"
+    return Contrast.between(metric, summary(a, metric, in_a), summary(b, metric, in_b), over=over, cells=tuple(cells))
 
 
 def summary(inside: Inside, metric: Metric, cells: Sequence[tuple[str, str]]) -> Replicates:

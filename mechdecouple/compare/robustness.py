@@ -120,7 +120,7 @@ def shift(a: Answers, b: Answers, task: Task, n_blocks: int, seed: int) -> tuple
     """Performance on the shift split: the contrast, and the Estimates of A and B."""
     rows = task.honest_mask & task.shift_mask & np.isfinite(a.score) & np.isfinite(b.score)
     if not rows.any():
-        reason = a.reason or b.reason or "the task declares no shift split (rows with split = shift)"
+        reason = a.reason or b.reason or "no honest-condition item of the shift split has a score in both models"
         return Contrast(SHIFT_PERFORMANCE, None, reason=reason), [Estimate.undefined(reason)] * 2
     groups = task.groups[rows]
     blocks = stats.jackknife_blocks(groups, n_blocks, seed)

@@ -61,7 +61,8 @@ class PlainModule(HookedModel):
                     f"hook point {name!r} gives {type(output).__name__}, not a tensor: choose a submodule that does"
                 )
             self._widths[name] = output[0].numel()
-            return recorder(name, output)
+            # The module goes on with a copy: what follows may change it in place (nn.ReLU(inplace=True)).
+            return recorder(name, output).clone()
 
         return hook
 

@@ -12,23 +12,56 @@ from mechdecouple.results import Metric
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        PERFORMANCE, AGREEMENT, BRIER, ECE_DEBIASED,
-        structure.CCGP, structure.ERASURE_RESIDUAL, structure.CODING_OVERLAP, structure.PARTICIPATION_RATIO,
-        structure.PROBE_ACCURACY, structure.PARALLELISM, structure.CODING_ENERGY_LEFT, structure.EFFECTIVE_RANK,
-        ABLATION_EFFECT, structure.CKA, structure.NOISE_TOLERANCE, structure.NOISE_TOLERANCE_TOTAL, NOISE_ACCURACY,
-        SHIFT_PERFORMANCE, sae.MATCHED_SHARE, sae.MATCHED_SHARE_SEED, sae.MATCHED_SHARE_EXCESS, sae.SAE_L0,
-        sae.SAE_EXPLAINED_VARIANCE, sae.SAE_DEAD_LATENTS, beliefs.REPRESENTED_AUROC, beliefs.REPRESENTED_AUROC_SELECTED,
-        beliefs.EXPRESSED_AUROC, beliefs.AUROC_GAP, beliefs.CLAIM_CORRELATION, beliefs.BULLSHIT_INDEX,
-        beliefs.BULLSHIT_INDEX_NORMALISED, beliefs.CLAIM_RATE,
+        PERFORMANCE,
+        AGREEMENT,
+        BRIER,
+        ECE_DEBIASED,
+        structure.CCGP,
+        structure.ERASURE_RESIDUAL,
+        structure.CODING_OVERLAP,
+        structure.PARTICIPATION_RATIO,
+        structure.PROBE_ACCURACY,
+        structure.PARALLELISM,
+        structure.CODING_ENERGY_LEFT,
+        structure.EFFECTIVE_RANK,
+        ABLATION_EFFECT,
+        structure.CKA,
+        structure.NOISE_TOLERANCE,
+        structure.NOISE_TOLERANCE_TOTAL,
+        NOISE_ACCURACY,
+        SHIFT_PERFORMANCE,
+        sae.MATCHED_SHARE,
+        sae.MATCHED_SHARE_SEED,
+        sae.MATCHED_SHARE_EXCESS,
+        sae.SAE_L0,
+        sae.SAE_EXPLAINED_VARIANCE,
+        sae.SAE_DEAD_LATENTS,
+        beliefs.REPRESENTED_AUROC,
+        beliefs.REPRESENTED_AUROC_SELECTED,
+        beliefs.EXPRESSED_AUROC,
+        beliefs.AUROC_GAP,
+        beliefs.CLAIM_CORRELATION,
+        beliefs.BULLSHIT_INDEX,
+        beliefs.BULLSHIT_INDEX_NORMALISED,
+        beliefs.CLAIM_RATE,
     )
-}  # fmt: skip
+}
 
 _SHORT = {
-    "erasure_residual": "Erasure residual", "coding_energy_left": "Coding energy left", "participation_ratio": "Participation ratio",
-    "noise_tolerance": "Noise tolerance ε90", "noise_tolerance_total": "ε90 in total rms", "shift_performance": "Performance under shift",
-    "matched_share_excess": "Shared features beyond seeds", "auroc_gap": "Belief gap", "ece_debiased": "Calibration error",
-    "ablation_effect": "Effect of ablation", "probe_accuracy": "Probe accuracy", "represented_auroc": "Truth represented", "coding_overlap": "Coding overlap",
-}  # fmt: skip
+    "erasure_residual": "Erasure residual",
+    "coding_energy_left": "Coding energy left",
+    "participation_ratio": "Participation ratio",
+    "noise_tolerance": "Noise tolerance ε90",
+    "noise_tolerance_total": "ε90 in total rms",
+    "shift_performance": "Performance under shift",
+    "matched_share_excess": "Shared features beyond seeds",
+    "auroc_gap": "Belief gap",
+    "ece_debiased": "Calibration error",
+    "ablation_effect": "Effect of ablation",
+    "probe_accuracy": "Probe accuracy",
+    "represented_auroc": "Truth represented",
+    "coding_overlap": "Coding overlap",
+}
 
 
 def title(metric: str) -> str:

@@ -16,14 +16,17 @@ from mechdecouple.compare import Comparison, Gate, Verdict
 from mechdecouple.report.figures.panel import Sheet
 from mechdecouple.report.items import PROMPT, most_different
 from mechdecouple.report.metrics import title
-from mechdecouple.report.sections import SECTIONS, contrast_table, metric_notes, number_table
+from mechdecouple.report.sections import SECTIONS, contrast_table, metric_notes, number_table, pair_table
 from mechdecouple.report.view import View, interval, number, sentence
 
 MAX_ROWS = 600
 _GATE = {
-    "equal": ("same", "=", "Equal"), "different": ("differs", "≠", "Different"), "undecided": ("unknown", "?", "Undecided"),
-    "chance": ("unknown", "?", "Both at chance"), "unknown": ("unknown", "?", "Unknown"),
-}  # fmt: skip
+    "equal": ("same", "=", "Equal"),
+    "different": ("differs", "≠", "Different"),
+    "undecided": ("unknown", "?", "Undecided"),
+    "chance": ("unknown", "?", "Both at chance"),
+    "unknown": ("unknown", "?", "Unknown"),
+}
 _FAMILIES = {"sae": "Features", "belief": "Beliefs"}
 _ITEM_NUMBERS = ("correct", "score", "margin", "confidence", "belief", "expressed", "claim")
 
@@ -40,10 +43,14 @@ class Picture:
     def facts(self, view: View) -> dict[str, Any]:
         panels = ", ".join(p.name.replace("_", " ") for p in self.sheet.panels(view) if not p.missing(view))
         return {
-            "name": self.sheet.name, "caption": self.sheet.caption, "alt": f"{self.sheet.caption} Panels: {panels}.",
+            "name": self.sheet.name,
+            "caption": self.sheet.caption,
+            "alt": f"{self.sheet.caption} Panels: {panels}.",
             # base64 holds nothing to escape, and escaping megabytes takes its time
-            "data": Markup(base64.b64encode(self.png).decode("ascii")), "width": self.width, "height": self.height,
-        }  # fmt: skip
+            "data": Markup(base64.b64encode(self.png).decode("ascii")),
+            "width": self.width,
+            "height": self.height,
+        }
 
 
 def render(view: View, pictures: Mapping[str, Picture], missing: Mapping[str, str]) -> str:
@@ -59,31 +66,62 @@ def render(view: View, pictures: Mapping[str, Picture], missing: Mapping[str, st
     sections = [_section(view, section, shown, missing) for section in SECTIONS]
     table = view.table
     return environment.from_string(source).render(
-        c=comparison, limit=PROMPT, cards=[_gate_card(comparison.gate), *(_card(v, view.names) for v in comparison.verdicts)],
-        seeds=_has_seeds(comparison), whole=shown.get("contrasts"), gate_figure=shown.get("gate"), gate_rows=list(_gate_rows(comparison.gate)),
+        c=comparison,
+        limit=PROMPT,
+        cards=[_gate_card(comparison.gate), *(_card(v, view.names) for v in _ordered(comparison.verdicts))],
+        seeds=_has_seeds(comparison),
+        whole=shown.get("contrasts"),
+        gate_figure=shown.get("gate"),
+        gate_rows=list(_gate_rows(comparison.gate)),
         all_contrasts=[row for section in SECTIONS for row in contrast_table(view, section)],
-        gate_words=_gate_words(comparison.gate), sections=[s for s in sections if s], items=list(_items(comparison)),
-        undefined=_undefined(view), table=[_row(r) for r in table.head(MAX_ROWS).itertuples()], total=len(table),
+        gate_words=_gate_words(comparison.gate),
+        sections=[s for s in sections if s],
+        items=list(_items(comparison)),
+        undefined=_undefined(view),
+        table=[_row(r) for r in table.head(MAX_ROWS).itertuples()],
+        total=len(table),
         provenance=list(_flat(comparison.provenance)),
-    )  # fmt: skip
+    )
 
 
 def _section(view: View, section, shown: Mapping[str, dict], missing: Mapping[str, str]) -> dict[str, Any] | None:
-    numbers, contrasts = number_table(view, section), contrast_table(view, section)
+    numbers, contrasts, pairs = number_table(view, section), contrast_table(view, section), pair_table(view, section)
     said = [_card(v, view.names) for v in view.comparison.verdicts if v.family in section.verdicts]
     figures = [shown[name] for name in section.sheets if name in shown]
-    if not (numbers or contrasts or said or figures):
+    if not (numbers or contrasts or pairs or said or figures):
         return None
     absent = [] if figures else [missing[section.sheets[0]]]
     return {
-        "name": section.name, "title": section.title, "reading": section.reading, "said": said, "figures": figures, "missing": absent,
-        "contrasts": contrasts, "numbers": numbers, "metrics": metric_notes(view, section),
-    }  # fmt: skip
+        "name": section.name,
+        "label": section.title.partition(":")[0].partition(" of ")[0],
+        "title": section.title,
+        "reading": section.reading,
+        "said": said,
+        "figures": figures,
+        "missing": absent,
+        "contrasts": contrasts,
+        "numbers": numbers,
+        "pairs": pairs,
+        "metrics": metric_notes(view, section),
+    }
 
 
 def _gate_card(gate: Gate) -> dict[str, Any]:
     style, mark, status = _GATE[gate.outcome]
-    return {"style": style, "mark": mark, "status": status, "what": "Equally accurate?", "sentence": gate.sentence, "gate": True}
+    return {
+        "style": style,
+        "mark": mark,
+        "status": status,
+        "what": "Equally accurate?",
+        "sentence": gate.sentence,
+        "gate": True,
+    }
+
+
+def _ordered(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
+    """In the order of the page's sections."""
+    order = [family for section in SECTIONS for family in section.verdicts]
+    return sorted(verdicts, key=lambda v: order.index(v.family) if v.family in order else len(order))
 
 
 def _card(verdict: Verdict, names: tuple[str, str]) -> dict[str, Any]:
@@ -117,9 +155,15 @@ def _gate_words(gate: Gate) -> str:
     if math.isfinite(gate.chance):
         words.append(f"Guessing scores {number(gate.chance)}.")
     if math.isfinite(gate.agreement.value):
-        null = f", against {number(gate.agreement.null)} if they erred independently" if math.isfinite(gate.agreement.null) else ""
+        null = (
+            f", against {number(gate.agreement.null)} if they erred independently"
+            if math.isfinite(gate.agreement.null)
+            else ""
+        )
         words.append(f"They give the same answer on {gate.agreement.value:.1%} of the items{null}.")
-    words.append(f"p of the test of equality {number(gate.p_equal)}, of the test of a difference {number(gate.p_different)}.")
+    words.append(
+        f"p of the test of equality {number(gate.p_equal)}, of the test of a difference {number(gate.p_different)}."
+    )
     return " ".join(words)
 
 
@@ -127,15 +171,23 @@ def _gate_rows(gate: Gate) -> Iterator[dict[str, str]]:
     if not math.isfinite(gate.difference.value):
         return
     yield {
-        "name": "all items", "a": interval(gate.a), "b": interval(gate.b), "difference": interval(gate.difference, signed=True),
-        "outcome": gate.outcome, "note": "",
-    }  # fmt: skip
+        "name": "all items",
+        "a": interval(gate.a),
+        "b": interval(gate.b),
+        "difference": interval(gate.difference, signed=True),
+        "outcome": gate.outcome,
+        "note": "",
+    }
     for s in gate.strata:
         note = "" if math.isfinite(s.difference.value) else s.difference.reason
         yield {
-            "name": s.name, "a": number(s.a), "b": number(s.b), "difference": interval(s.difference, signed=True), "outcome": s.outcome,
+            "name": s.name,
+            "a": number(s.a),
+            "b": number(s.b),
+            "difference": interval(s.difference, signed=True),
+            "outcome": s.outcome,
             "note": note,
-        }  # fmt: skip
+        }
 
 
 def _items(comparison: Comparison) -> Iterator[dict[str, Any]]:
@@ -146,12 +198,20 @@ def _items(comparison: Comparison) -> Iterator[dict[str, Any]]:
     for item in found.to_dict("records"):
         truth = item.get("truth")
         facts = {
-            "condition": item.get("condition"), "context": item.get("context"), "split": item.get("split"),
-            "expected": item.get("expected"), "truth": "" if truth is None or math.isnan(truth) else f"{truth:g}",
-        }  # fmt: skip
+            "condition": item.get("condition"),
+            "context": item.get("context"),
+            "split": item.get("split"),
+            "expected": item.get("expected"),
+            "truth": "" if truth is None or math.isnan(truth) else f"{truth:g}",
+        }
         about = " · ".join([f"item {item['id']}", *(f"{k} {v}" for k, v in facts.items() if v)])
         rows = [
-            {"side": side, "model": name, "answer": _clip(str(item[f"answer_{side}"])), "numbers": [_cell(n, item[f"{n}_{side}"]) for n in columns]}
+            {
+                "side": side,
+                "model": name,
+                "answer": _clip(str(item[f"answer_{side}"])),
+                "numbers": [_cell(n, item[f"{n}_{side}"]) for n in columns],
+            }
             for side, name in (("a", comparison.a), ("b", comparison.b))
         ]
         yield {"about": about, "prompt": str(item.get("prompt") or ""), "columns": columns, "rows": rows}
@@ -176,11 +236,19 @@ def _undefined(view: View) -> list[tuple[str, str, int]]:
 
 def _row(r) -> dict[str, str]:
     join = {"model": (r.model, r.model_b), "place": (r.hook_point, r.hook_point_b), "of": (r.concept, r.context)}
-    facts = {key: (" − " if key == "model" and r.metric != "cka" else " · ").join(dict.fromkeys(x for x in xs if x)) for key, xs in join.items()}
+    facts = {
+        key: (" − " if key == "model" and r.metric != "cka" else " · ").join(dict.fromkeys(x for x in xs if x))
+        for key, xs in join.items()
+    }
     return facts | {
-        "metric": r.metric, "value": interval(r, signed=bool(r.model_b) and r.metric != "cka"), "null": number(r.null), "p": number(r.p),
-        "n": str(int(r.n)), "direction": r.direction, "reason": r.reason,
-    }  # fmt: skip
+        "metric": r.metric,
+        "value": interval(r, signed=bool(r.model_b) and r.metric != "cka"),
+        "null": number(r.null),
+        "p": number(r.p),
+        "n": str(int(r.n)),
+        "direction": r.direction,
+        "reason": r.reason,
+    }
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -13,7 +13,17 @@ from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers
 from mechdecouple.compare import Comparison
 from mechdecouple.errors import InputError
-from mechdecouple.report.figures import beliefs, calibration, contrasts, features, gate, overview, robustness, similarity, structure
+from mechdecouple.report.figures import (
+    beliefs,
+    calibration,
+    contrasts,
+    features,
+    gate,
+    overview,
+    robustness,
+    similarity,
+    structure,
+)
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.figures.single import draw_activations, draw_answers, draw_evaluation, draw_matching
 from mechdecouple.report.style import COLUMN, new_figure, styled
@@ -23,29 +33,44 @@ from mechdecouple.sae import Evaluation, Matching
 SHEETS: dict[str, Sheet] = {
     sheet.name: sheet
     for sheet in (
-        overview.SHEET, contrasts.SHEET, gate.SHEET, structure.SHEET, structure.FURTHER_SHEET, similarity.SHEET, robustness.SHEET,
-        features.SHEET, beliefs.SHEET, calibration.SHEET,
+        overview.SHEET,
+        contrasts.SHEET,
+        gate.SHEET,
+        structure.SHEET,
+        structure.FURTHER_SHEET,
+        similarity.SHEET,
+        robustness.SHEET,
+        features.SHEET,
+        beliefs.SHEET,
+        calibration.SHEET,
     )
-}  # fmt: skip
+}
 
 _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
-    Activations: draw_activations, Answers: draw_answers, Matching: draw_matching, Evaluation: draw_evaluation,
-}  # fmt: skip
+    Activations: draw_activations,
+    Answers: draw_answers,
+    Matching: draw_matching,
+    Evaluation: draw_evaluation,
+}
 
 
 def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure | Axes:
     """Draw a result.
 
     Args:
-        result: a Comparison (or the directory of one, loaded with ``Comparison.load``); Activations (norms), Answers (reliability of
+        result: a Comparison (or the directory of one, loaded with ``Comparison.load``); Activations (norms), Answers
+        (reliability of
             their confidence), a Matching or an Evaluation of sparse autoencoders.
-        kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``, ``structure_further``,
-            ``similarity``, ``robustness``, ``sae``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet
+        kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``,
+        ``structure_further``,
+            ``similarity``, ``robustness``, ``sae``, ``beliefs``, ``calibration``; ``overview`` when absent) or one
+            panel of a sheet
             (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift``, ``difference`` …).
         ax: draw one panel into this Axes.
 
     Returns:
-        the Axes where one was given, else a new Figure (not of pyplot: a notebook shows it, and ``savefig`` keeps its style).
+        the Axes where one was given, else a new Figure (not of pyplot: a notebook shows it, and ``savefig`` keeps its
+        style).
 
     Raises:
         InputError: a result or kind that is not known, or a sheet of several panels for one ``ax``.
@@ -76,11 +101,15 @@ def _comparison(view: View, kind: str | None, ax: Axes | None) -> Figure | Axes:
         if ax is None:
             return sheet.figure(view)
         inside = ", ".join(p.name for p in sheet.panels(view))
-        raise InputError(f"kind {kind!r} has several panels and needs a figure of its own: leave ax out, or take one of {inside}")
+        raise InputError(
+            f"kind {kind!r} has several panels and needs a figure of its own: leave ax out, or take one of {inside}"
+        )
     if kind not in panels:
         names = list(dict.fromkeys([*SHEETS, *panels]))
         close = difflib.get_close_matches(kind, names, n=1)
-        raise InputError(f"kind {kind!r} is unknown{f' (did you mean {close[0]}?)' if close else ''}; there are {', '.join(names)}")
+        raise InputError(
+            f"kind {kind!r} is unknown{f' (did you mean {close[0]}?)' if close else ''}; there are {', '.join(names)}"
+        )
     return _panel(view, panels[kind], ax)
 
 

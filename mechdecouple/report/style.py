@@ -25,17 +25,41 @@ GREY, LIGHT, BAND = "#555555", "#BBBBBB", "#EDEDED"
 LINES = ("-", "--", ":")
 
 _RC = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
-    "axes.titlesize": 8, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "legend.fontsize": 7, "figure.titlesize": 8.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.axisbelow": True,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
-    "lines.linewidth": 1.2, "lines.markersize": 4, "legend.frameon": False, "legend.handlelength": 1.8,
-    "figure.dpi": 110, "savefig.dpi": DPI, "figure.facecolor": "white", "savefig.facecolor": "white",
-    "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "mechdecouple",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "figure.dpi": 110,
+    "savefig.dpi": DPI,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mechdecouple",
     # names of models and concepts are text: a dollar sign in one starts no formula
-    "text.parse_math": False, "axes.unicode_minus": True,
-}  # fmt: skip
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+}
 
 
 @contextmanager
@@ -51,7 +75,7 @@ def styled() -> Iterator[None]:
 
 
 class Drawing(Figure):
-    """A figure apart from pyplot: a notebook shows it, and it is saved in its own style whatever the user's settings."""
+    """A figure apart from pyplot: a notebook shows it, and saves itself in this style whatever the user's settings."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
         with styled():

@@ -9,10 +9,28 @@ from mechdecouple.report.metrics import title
 from mechdecouple.report.view import View, number
 
 _ESCAPES = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    "−": "$-$", "±": r"$\pm$", "ε": r"$\varepsilon$", "–": "--", "…": r"\dots{}", '"': r"\textquotedbl{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "ε": r"$\varepsilon$",
+    "–": "--",
+    "…": r"\dots{}",
+    '"': r"\textquotedbl{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
 
 _STRUCTURE = ("probe_accuracy", "ccgp", "erasure_residual", "coding_overlap", "participation_ratio")
 _BELIEFS = ("represented_auroc_selected", "expressed_auroc", "auroc_gap", "bullshit_index")
@@ -25,7 +43,12 @@ def escape(text: str) -> str:
 
 def tables(view: View) -> dict[str, str]:
     """File name -> LaTeX source; tables without a single number are left out."""
-    made = {"gate.tex": gate(view), "contrasts.tex": contrasts(view), "structure.tex": structure(view), "beliefs.tex": beliefs(view)}
+    made = {
+        "gate.tex": gate(view),
+        "contrasts.tex": contrasts(view),
+        "structure.tex": structure(view),
+        "beliefs.tex": beliefs(view),
+    }
     return {name: text for name, text in made.items() if text}
 
 
@@ -55,7 +78,11 @@ def structure(view: View) -> str:
                 cells = [_cell(view, m, model, point, concept) for m in metrics]
                 if any(cell != "–" for cell in cells):
                     rows.append([model, point, concept, *cells])
-    return _table(["model", "hook point", "concept", *map(title, metrics)], rows, "lll" + "r" * len(metrics)) if metrics else ""
+    return (
+        _table(["model", "hook point", "concept", *map(title, metrics)], rows, "lll" + "r" * len(metrics))
+        if metrics
+        else ""
+    )
 
 
 def beliefs(view: View) -> str:
@@ -67,7 +94,11 @@ def beliefs(view: View) -> str:
             cells = [_first(table[table.context == level]) for table in at.values()]
             if any(cell != "–" for cell in cells):
                 rows.append([level, model, *cells])
-    return _table(["condition", "model", "represented AUROC", "expressed AUROC", "gap", "Bullshit index"], rows, "llrrrr") if rows else ""
+    return (
+        _table(["condition", "model", "represented AUROC", "expressed AUROC", "gap", "Bullshit index"], rows, "llrrrr")
+        if rows
+        else ""
+    )
 
 
 def _cell(view: View, metric: str, model: str, point: str, concept: str) -> str:
@@ -93,7 +124,16 @@ def _table(head: list[str], rows: list[list[str]], columns: str) -> str:
     if not rows:
         return ""
     lines = [" & ".join(map(escape, cells)) + r" \\" for cells in (head, *rows)]
-    return "\n".join([
-        "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
-        lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )

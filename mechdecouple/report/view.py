@@ -15,9 +15,17 @@ from mechdecouple.report.metrics import METRICS
 
 INERT = "inert"
 CONTRASTS = (
-    "performance", "ece_debiased", "ccgp", "erasure_residual", "coding_overlap", "participation_ratio", "noise_tolerance",
-    "shift_performance", "matched_share_excess", "auroc_gap",
-)  # fmt: skip
+    "performance",
+    "ece_debiased",
+    "ccgp",
+    "erasure_residual",
+    "coding_overlap",
+    "participation_ratio",
+    "noise_tolerance",
+    "shift_performance",
+    "matched_share_excess",
+    "auroc_gap",
+)
 """Metrics whose paired difference is held against a declared margin, in the order of telling."""
 
 
@@ -91,7 +99,7 @@ class View:
         return sentence(reasons[0]) if reasons else "Nothing is defined here."
 
     def contrasts(self) -> pd.DataFrame:
-        """Paired differences of primary metrics: label, metric, context, value, low, high, p, margin, scale, reason; one row each."""
+        """Paired differences of primary metrics: metric, context, value, low, high, p, margin, scale, reason."""
         found = []
         for name in CONTRASTS:
             margin = self.comparison.gate.margin if name == "performance" else METRICS[name].margin
@@ -99,11 +107,26 @@ class View:
             # the gate's strata stand under the gate
             rows = rows[rows.context == ""] if name == "performance" else rows
             for row in rows.itertuples():
-                found.append({
-                    "metric": name, "context": row.context if row.context != "all" else "", "value": row.value, "low": row.low,
-                    "high": row.high, "p": row.p, "margin": margin, "scale": METRICS[name].scale, "reason": row.reason,
-                })  # fmt: skip
-        return pd.DataFrame(found, columns=["metric", "context", "value", "low", "high", "p", "margin", "scale", "reason"])
+                found.append(
+                    {
+                        "metric": name,
+                        "context": row.context,
+                        **self._held(row),
+                        "p": row.p,
+                        "margin": margin,
+                        "scale": METRICS[name].scale,
+                    }
+                )
+        return pd.DataFrame(
+            found, columns=["metric", "context", "value", "low", "high", "p", "margin", "scale", "reason"]
+        )
+
+    def _held(self, row) -> dict[str, object]:
+        """Value and interval of a contrast; nothing, and why, where its verdict says that it supports no statement."""
+        verdict = self.comparison.verdict(row.family)
+        if row.family == "sae" and verdict is not None and verdict.flagged is None:
+            return {"value": math.nan, "low": math.nan, "high": math.nan, "reason": verdict.sentence}
+        return {"value": row.value, "low": row.low, "high": row.high, "reason": row.reason}
 
     def items(self, model: str) -> pd.DataFrame:
         return self.comparison.items[self.comparison.items.model == model].reset_index(drop=True)
@@ -128,8 +151,10 @@ def sentence(words: str) -> str:
 
 
 def shorten(points: tuple[str, ...], longest: int = 14) -> list[str]:
-    """Labels for hook points: ``blocks.3.hook_resid_post`` is ``3`` where all blocks are read at one place, else ``3.resid_post``.
-    Labels are unique; long ones lose their middle."""
+    """Labels for hook points, unique; long ones lose their middle.
+
+    ``blocks.3.hook_resid_post`` is ``3`` where all blocks are read at one place, else ``3.resid_post``.
+    """
     blocks = [re.fullmatch(r"blocks\.(\d+)\.(.+)", p) for p in points]
     kinds = {m.group(2) for m in blocks if m}
     labels = []
@@ -140,7 +165,10 @@ def shorten(points: tuple[str, ...], longest: int = 14) -> list[str]:
             labels.append(f"{block.group(1)}.{block.group(2).removeprefix('hook_')}")
         else:
             labels.append("emb" if point == "hook_embed" else point.removeprefix("hook_"))
-    cut = [label if len(label) <= longest else f"{label[: longest // 2 - 1]}…{label[-(longest // 2) :]}" for label in labels]
+    cut = [
+        label if len(label) <= longest else f"{label[: longest // 2 - 1]}…{label[-(longest // 2) :]}"
+        for label in labels
+    ]
     return cut if len(set(cut)) == len(cut) else [f"{i}:{label}" for i, label in enumerate(cut)]
 
 
@@ -149,7 +177,11 @@ def place(points: tuple[str, ...]) -> str:
     kinds = {m.group(1) for p in points if (m := re.fullmatch(r"blocks\.\d+\.hook_(.+)", p))}
     if kinds == {"resid_post"}:
         return "residual stream after block"
-    return f"block ({kinds.pop()})" if len(kinds) == 1 and all(p.startswith(("blocks.", "hook_")) for p in points) else "hook point"
+    return (
+        f"block ({kinds.pop()})"
+        if len(kinds) == 1 and all(p.startswith(("blocks.", "hook_")) for p in points)
+        else "hook point"
+    )
 
 
 def number(value: float, digits: int = 3, signed: bool = False) -> str:
@@ -157,7 +189,7 @@ def number(value: float, digits: int = 3, signed: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     sign, size = "+" if signed else "", abs(value)
-    if not size:
+    if size < 1e-12:
         return "0"
     if size < 0.5 * 10**-digits:
         return f"{value:{sign}.1e}".replace("-", "−")
@@ -171,4 +203,6 @@ def interval(row, digits: int = 3, signed: bool = False) -> str:
         return "–"
     if not math.isfinite(row.low):
         return number(row.value, digits, signed)
-    return f"{number(row.value, digits, signed)} [{number(row.low, digits, signed)}, {number(row.high, digits, signed)}]"
+    return (
+        f"{number(row.value, digits, signed)} [{number(row.low, digits, signed)}, {number(row.high, digits, signed)}]"
+    )

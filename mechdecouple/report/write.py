@@ -10,18 +10,24 @@ from pathlib import Path
 from mechdecouple.compare import Comparison
 from mechdecouple.errors import InputError, StoreError
 from mechdecouple.report.page import Picture, render
-from mechdecouple.report.plot import SHEETS
-from mechdecouple.report.style import DPI, png, save_pdf
+from mechdecouple.report.plot import SHEETS as KINDS
+from mechdecouple.report.style import png, save_pdf
 from mechdecouple.report.tables import tables
 from mechdecouple.report.view import View
 
 PAGE = "report.html"
+SHEETS = {name: sheet for name, sheet in KINDS.items() if name != "overview"}
+"""The overview repeats panels of the others."""
 ACTIVATIONS = "activations"
+_CSS = 130
+"""Pixels on the page an inch of a figure: small type of a column reads well on a screen."""
 _PARTIAL = ".partial-"
 _TABLES = ("gate.tex", "contrasts.tex", "structure.tex", "beliefs.tex")
 _REPORT = (
-    PAGE, *(f"figures/{name}.{kind}" for name in SHEETS for kind in ("pdf", "png")), *(f"tables/{name}" for name in _TABLES),
-)  # fmt: skip
+    PAGE,
+    *(f"figures/{name}.{kind}" for name in SHEETS for kind in ("pdf", "png")),
+    *(f"tables/{name}" for name in _TABLES),
+)
 _RESULTS = ("comparison.json", "metrics.parquet", "items.parquet")
 
 
@@ -72,9 +78,11 @@ def _report(comparison: Comparison, folder: Path) -> None:
         figure = sheet.figure(view)
         image = png(figure)
         (folder / "figures" / f"{name}.png").write_bytes(image)
+        # laid out once: the same places for both kinds of file
+        figure.set_layout_engine("none")
         save_pdf(figure, folder / "figures" / f"{name}.pdf")
         width, height = figure.get_size_inches()
-        pictures[name] = Picture(sheet, image, round(width * DPI / 2), round(height * DPI / 2))
+        pictures[name] = Picture(sheet, image, round(width * _CSS), round(height * _CSS))
     for name, text in tables(view).items():
         (folder / "tables" / name).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(render(view, pictures, missing), encoding="utf-8")
@@ -85,11 +93,13 @@ def _refuse_foreign(directory: Path) -> None:
         return
     other = sorted(p.name for p in directory.iterdir() if p.name != ACTIVATIONS and not p.name.startswith("."))
     if other:
-        raise InputError(f"{str(directory)!r} holds files that are no comparison ({other[0]!r}): name a new or an empty directory")
+        raise InputError(
+            f"{str(directory)!r} holds files that are no comparison ({other[0]!r}): name a new or an empty directory"
+        )
 
 
 def _write(directory: Path, make: Callable[[Path], None], own: tuple[str, ...]) -> None:
-    """Build in a hidden folder inside ``directory`` (so that moving is a renaming, whatever is mounted where), then move in."""
+    """Build in a hidden folder inside ``directory``, so that moving in is a renaming, whatever is mounted where."""
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{str(directory)!r} is a file: name a directory")
     made = next((p for p in (*reversed(directory.parents), directory) if not p.exists()), None)
@@ -107,7 +117,10 @@ def _write(directory: Path, make: Callable[[Path], None], own: tuple[str, ...]) 
         done = True
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        raise StoreError(f"{str(directory)!r} cannot be written ({reason}); nothing was changed in it: make room or name another directory") from None
+        raise StoreError(
+            f"{str(directory)!r} cannot be written ({reason}); nothing was changed in it: make room or name another "
+            f"directory"
+        ) from None
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)

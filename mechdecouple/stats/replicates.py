@@ -178,7 +178,8 @@ class Replicates:
         if np.isfinite(self.value) and np.isnan(low) and not reason:
             reason = "no interval: the statistic is undefined on some resamples, or there are fewer than two of them"
         return Estimate(
-            value=float(self.value), low=float(low), high=float(high), method=self.method, null=float(null), p=float(p),
+            value=float(self.value), low=metric.clip(float(low)), high=metric.clip(float(high)), method=self.method,
+            null=float(null), p=float(p),
             n=self.n, unit=unit, direction=metric.direction, invariances=metric.invariances, reason=reason,
         )  # fmt: skip
 

@@ -187,7 +187,11 @@ def _group_means(X: np.ndarray, group: Int[np.ndarray, " n"]) -> np.ndarray:
     return np.add.reduceat(X[order].astype(np.float64), starts, axis=0) / np.bincount(group)[:, None]
 
 
-def _normalised(cross: np.ndarray, own_x: np.ndarray, own_y: np.ndarray) -> np.ndarray:
+def _normalised(
+    cross: Shaped[np.ndarray, "..."] | np.floating,
+    own_x: Shaped[np.ndarray, "..."] | np.floating,
+    own_y: Shaped[np.ndarray, "..."] | np.floating,
+):
     """cross / sqrt(own_x own_y); NaN where either side's own term is not positive."""
     product = np.where((own_x > 0) & (own_y > 0), own_x * own_y, np.nan)
     return cross / np.sqrt(product)

@@ -34,8 +34,11 @@ def _defined(*metrics: str):
 def _rows_of_conditions(view: View, ax: Axes) -> tuple[list[str], dict[tuple[str, int], float]]:
     levels = conditions(view)
     y = {(level, which): -(i + 0.16 * (2 * which - 1)) for i, level in enumerate(levels) for which in (0, 1)}
-    shown = ["all items" if level == "all" else level for level in levels]
-    ax.set_yticks(-np.arange(len(levels)), [textwrap.fill(s.replace("_", " ") if len(s) > 16 else s, 16, max_lines=2, placeholder="…") for s in shown])
+    shown = [level or "all items" for level in levels]
+    ax.set_yticks(
+        -np.arange(len(levels)),
+        [textwrap.fill(s.replace("_", " ") if len(s) > 16 else s, 16, max_lines=2, placeholder="…") for s in shown],
+    )
     ax.set_ylim(-len(levels) + 0.4, 0.6)
     return levels, y
 
@@ -48,14 +51,28 @@ def _gap(view: View, ax: Axes) -> None:
             ends = [at[m].loc[level] if level in at[m].index else None for m in _GAP]
             height = y[level, which]
             if all(e is not None and np.isfinite(e.value) for e in ends):
-                ax.plot([e.value for e in ends], [height, height], color=COLOURS[which], linewidth=2.2, alpha=0.3, solid_capstyle="butt")
+                ax.plot(
+                    [e.value for e in ends],
+                    [height, height],
+                    color=COLOURS[which],
+                    linewidth=2.2,
+                    alpha=0.3,
+                    solid_capstyle="butt",
+                )
             for e, face, size in zip(ends, (COLOURS[which], "white"), (5.5, 3.5), strict=True):
                 if e is not None and np.isfinite(e.value):
                     whiskers = None if not np.isfinite(e.low) else [[e.value - e.low], [e.high - e.value]]
                     ax.errorbar(
-                        [e.value], [height], xerr=whiskers, fmt=MARKERS[which], color=COLOURS[which], markerfacecolor=face, capsize=2,
-                        linewidth=0.9, markersize=size,
-                    )  # fmt: skip
+                        [e.value],
+                        [height],
+                        xerr=whiskers,
+                        fmt=MARKERS[which],
+                        color=COLOURS[which],
+                        markerfacecolor=face,
+                        capsize=2,
+                        linewidth=0.9,
+                        markersize=size,
+                    )
     ax.axvline(0.5, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
     low, _ = ax.get_xlim()
     ax.set_xlim(min(low, 0.45), 1.02)
@@ -63,9 +80,13 @@ def _gap(view: View, ax: Axes) -> None:
     ax.set_title("Belief and claim")
     handles = [
         Line2D([], [], marker="o", color=GREY, markersize=5.5, linestyle="none", label="represented"),
-        Line2D([], [], marker="o", color=GREY, markerfacecolor="white", markersize=3.5, linestyle="none", label="expressed"),
+        Line2D(
+            [], [], marker="o", color=GREY, markerfacecolor="white", markersize=3.5, linestyle="none", label="expressed"
+        ),
     ]
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, columnspacing=1, handletextpad=0.2)
+    ax.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, columnspacing=1, handletextpad=0.2
+    )
 
 
 def _claims(view: View, ax: Axes) -> None:
@@ -76,7 +97,9 @@ def _claims(view: View, ax: Axes) -> None:
             if level in at.index and np.isfinite(at.loc[level].value):
                 e = at.loc[level]
                 whiskers = None if not np.isfinite(e.low) else [[e.value - e.low], [e.high - e.value]]
-                ax.errorbar([e.value], [y[level, which]], xerr=whiskers, fmt=MARKERS[which], color=COLOURS[which], capsize=2)
+                ax.errorbar(
+                    [e.value], [y[level, which]], xerr=whiskers, fmt=MARKERS[which], color=COLOURS[which], capsize=2
+                )
     ax.set_xlim(-0.05, 1.05)
     ax.set_xlabel("0: claims follow belief")
     ax.set_title("Bullshit index")
@@ -95,7 +118,9 @@ def panels(view: View) -> list[Panel]:
 
 
 SHEET = Sheet(
-    "beliefs", panels,
-    "How well the truth can be read from the activations over hook points (honest items); what is represented against what is expressed by "
+    "beliefs",
+    panels,
+    "How well the truth can be read from the activations over hook points (honest items); what is represented against "
+    "what is expressed by "
     "condition; and how far claims follow belief. Bars and bands: 95 %; dashed: chance.",
-)  # fmt: skip
+)

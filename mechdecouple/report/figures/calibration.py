@@ -30,9 +30,26 @@ def draw_reliability(ax: Axes, table: pd.DataFrame, which: int) -> None:
     p, rate = table.prob.to_numpy(), table.rate.to_numpy()
     colour = COLOURS[which]
     ax.fill_between(p, table.low, table.high, color=colour, alpha=0.15, linewidth=0)
-    ax.errorbar(p, rate, [rate - table.low.to_numpy(), table.high.to_numpy() - rate], color=colour, linewidth=0.7, capsize=1.5, fmt="none")
+    ax.errorbar(
+        p,
+        rate,
+        [rate - table.low.to_numpy(), table.high.to_numpy() - rate],
+        color=colour,
+        linewidth=0.7,
+        capsize=1.5,
+        fmt="none",
+    )
     ax.plot(p, rate, color=colour)
-    ax.scatter(p, rate, s=6 + 34 * table.n / table.n.max(), color=colour, marker=MARKERS[which], linewidths=0, zorder=3, clip_on=False)
+    ax.scatter(
+        p,
+        rate,
+        s=6 + 34 * table.n / table.n.max(),
+        color=colour,
+        marker=MARKERS[which],
+        linewidths=0,
+        zorder=3,
+        clip_on=False,
+    )
 
 
 def square(ax: Axes, low: float) -> None:
@@ -75,7 +92,9 @@ def panels(view: View) -> list[Panel]:
 
 
 SHEET = Sheet(
-    "calibration", panels,
-    "Share of right answers against the confidence they were given with (bands: 95 % Wilson; the diagonal is calibrated; larger markers hold more items), and how "
+    "calibration",
+    panels,
+    "Share of right answers against the confidence they were given with (bands: 95 % Wilson; the diagonal is "
+    "calibrated; larger markers hold more items), and how "
     "confidence is spread.",
-)  # fmt: skip
+)

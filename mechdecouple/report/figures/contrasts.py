@@ -69,7 +69,9 @@ def panels(view: View) -> list[Panel]:
 
 
 SHEET = Sheet(
-    "contrasts", panels,
-    "Differences of the two models with 95 % intervals, each in units of its metric's declared margin. Filled: the interval lies wholly "
+    "contrasts",
+    panels,
+    "Differences of the two models with 95 % intervals, each in units of its metric's declared margin. Filled: the "
+    "interval lies wholly "
     "beyond the margin. Verdicts also correct for the number of metrics and, where seeds are given, for their spread.",
-)  # fmt: skip
+)

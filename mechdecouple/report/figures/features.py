@@ -13,7 +13,11 @@ _QUALITY = (("sae_explained_variance", "explained variance"), ("sae_dead_latents
 
 
 def _missing(view: View) -> str:
-    return "" if np.isfinite(view.pairs("matched_share").value).any() else f"Features: {view.reason('matched_share', 'matched_share_excess')}"
+    return (
+        ""
+        if np.isfinite(view.pairs("matched_share").value).any()
+        else f"Features: {view.reason('matched_share', 'matched_share_excess')}"
+    )
 
 
 def _shares(view: View, ax: Axes) -> None:
@@ -61,11 +65,16 @@ def _height(view: View) -> float:
 
 
 def panels(view: View) -> list[Panel]:
-    return [Panel("shares", _shares, _missing, height=_height), Panel("autoencoders", _quality, _quality_missing, height=_height)]
+    return [
+        Panel("shares", _shares, _missing, height=_height),
+        Panel("autoencoders", _quality, _quality_missing, height=_height),
+    ]
 
 
 SHEET = Sheet(
-    "sae", panels,
-    "Share of latents matched one-to-one between the models, beside two autoencoders of different seeds on one model (bars: 95 % over items; dashed: chance); and how "
+    "sae",
+    panels,
+    "Share of latents matched one-to-one between the models, beside two autoencoders of different seeds on one model "
+    "(bars: 95 % over items; dashed: chance); and how "
     "good the autoencoders are.",
-)  # fmt: skip
+)

@@ -23,18 +23,33 @@ def _scores(view: View, ax: Axes) -> None:
     gate = view.comparison.gate
     for which, score in enumerate((gate.a, gate.b)):
         whiskers = [[score.value - score.low], [score.high - score.value]]
-        ax.errorbar([score.value], [1 - which], xerr=whiskers, fmt=MARKERS[which], color=COLOURS[which], capsize=2.5, markersize=5)
-        ax.annotate(
-            interval(score), (score.value, 1 - which), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=7,
+        ax.errorbar(
+            [score.value],
+            [1 - which],
+            xerr=whiskers,
+            fmt=MARKERS[which],
             color=COLOURS[which],
-        )  # fmt: skip
+            capsize=2.5,
+            markersize=5,
+        )
+        ax.annotate(
+            interval(score),
+            (score.value, 1 - which),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            color=COLOURS[which],
+        )
     # chance is drawn where it is near: far off, it would press both intervals into one dot
     low, high = min(gate.a.low, gate.b.low), max(gate.a.high, gate.b.high)
     if math.isfinite(gate.chance) and abs(gate.chance - (low + high) / 2) < 4 * (high - low):
         ax.axvline(gate.chance, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8)
         ax.annotate("chance", (gate.chance, -0.55), xytext=(3, 0), textcoords="offset points", color=GREY, fontsize=7)
     elif math.isfinite(gate.chance):
-        ax.annotate(f"chance {gate.chance:.2g}", (0.02, -0.55), xycoords=ax.get_yaxis_transform(), color=GREY, fontsize=7)
+        ax.annotate(
+            f"chance {gate.chance:.2g}", (0.02, -0.55), xycoords=ax.get_yaxis_transform(), color=GREY, fontsize=7
+        )
     ax.set_ylim(-0.6, 1.6)
     ax.set_yticks([1, 0], ["A", "B"])
     ax.margins(x=0.3)
@@ -51,9 +66,14 @@ def _differences(view: View, ax: Axes) -> None:
     ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     for i, (_, _, d) in enumerate(rows):
         ax.errorbar(
-            [d.value], [-i], xerr=[[d.value - d.low], [d.high - d.value]], fmt="D", color="black" if i == 0 else GREY, capsize=2.5,
+            [d.value],
+            [-i],
+            xerr=[[d.value - d.low], [d.high - d.value]],
+            fmt="D",
+            color="black" if i == 0 else GREY,
+            capsize=2.5,
             markersize=5 if i == 0 else 3.5,
-        )  # fmt: skip
+        )
     ax.set_yticks(-np.arange(len(rows)), [name if len(name) < 26 else f"{name[:23]}…" for name, _, _ in rows])
     right = ax.get_yaxis_transform()
     for i, (_, outcome, _) in enumerate(rows):
@@ -75,6 +95,8 @@ def _height(view: View) -> float:
 
 
 SHEET = Sheet(
-    "gate", panels,
-    "Performance of both models with 95 % intervals, and their paired difference against the margin of equality (shaded), over all items and by stratum.",
-)  # fmt: skip
+    "gate",
+    panels,
+    "Performance of both models with 95 % intervals, and their paired difference against the margin of equality "
+    "(shaded), over all items and by stratum.",
+)

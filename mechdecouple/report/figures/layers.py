@@ -76,7 +76,9 @@ def _line(ax: Axes, curve: Curve, where: dict[str, float], which: int, style: st
     ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
     ax.plot(x, curve.value, color=colour, linestyle=style)
     for mask, face in ((~curve.inert, colour), (curve.inert, "white")):
-        ax.plot(x[mask], curve.value[mask], MARKERS[which], markerfacecolor=face, markeredgecolor=colour, linestyle="none")
+        ax.plot(
+            x[mask], curve.value[mask], MARKERS[which], markerfacecolor=face, markeredgecolor=colour, linestyle="none"
+        )
     if len(x) == 1:
         ax.errorbar(x, curve.value, [curve.value - curve.low, curve.high - curve.value], color=colour, capsize=2)
 
@@ -89,7 +91,9 @@ def _mean_line(ax: Axes, curves: dict[str, Curve], where: dict[str, float], whic
     inert = np.array([any(p in c.points and c.inert[c.points.index(p)] for c in curves.values()) for p in points])
     ax.plot(x[held], mean[held], color=COLOURS[which], linewidth=1.8)
     for mask, face in ((held & ~inert, COLOURS[which]), (held & inert, "white")):
-        ax.plot(x[mask], mean[mask], MARKERS[which], markerfacecolor=face, markeredgecolor=COLOURS[which], linestyle="none")
+        ax.plot(
+            x[mask], mean[mask], MARKERS[which], markerfacecolor=face, markeredgecolor=COLOURS[which], linestyle="none"
+        )
 
 
 def _null(view: View, ax: Axes, metric: str) -> None:
@@ -131,8 +135,15 @@ def _log_axis(ax: Axes) -> None:
 
 def _unit(metric: str) -> str:
     words = {
-        "ccgp": "accuracy", "probe_accuracy": "accuracy", "erasure_residual": "AUROC", "participation_ratio": "directions",
-        "effective_rank": "directions", "coding_overlap": "mean |cosine|", "parallelism": "cosine", "coding_energy_left": "share",
-        "ablation_effect": "change of answers", "represented_auroc": "AUROC",
-    }  # fmt: skip
+        "ccgp": "accuracy",
+        "probe_accuracy": "accuracy",
+        "erasure_residual": "AUROC",
+        "participation_ratio": "directions",
+        "effective_rank": "directions",
+        "coding_overlap": "mean |cosine|",
+        "parallelism": "cosine",
+        "coding_energy_left": "share",
+        "ablation_effect": "change of answers",
+        "represented_auroc": "AUROC",
+    }
     return words.get(metric, "value")

@@ -14,10 +14,18 @@ def panels(view: View) -> list[Panel]:
     heat, _ = similarity.panels(view)
     _, gap, _ = beliefs.panels(view)
     below = [p for p in (heat, structure.panels(view)[0], gap) if not p.missing(view)]
-    return [scores, difference, *contrasts.panels(view), *(dataclasses.replace(p, height=lambda _: 2.4, weight=1.0) for p in below)]
+    return [
+        scores,
+        difference,
+        *contrasts.panels(view),
+        *(dataclasses.replace(p, height=lambda _: 2.4, weight=1.0) for p in below),
+    ]
 
 
 SHEET = Sheet(
-    "overview", panels, "Performance of both models, their differences in units of each margin, similarity, generalisation over contexts, and beliefs.",
+    "overview",
+    panels,
+    "Performance of both models, their differences in units of each margin, similarity, generalisation over contexts, "
+    "and beliefs.",
     columns=3,
-)  # fmt: skip
+)

@@ -72,7 +72,11 @@ class Sheet:
         with styled():
             figure = new_figure(COLUMN if narrow else PAGE, sum(heights) + 0.25)
             # rows of unlike panels are laid out each by itself, so that the labels of one do not squeeze another
-            parts = [figure] * len(rows) if even else np.ravel(figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False))
+            parts = (
+                [figure] * len(rows)
+                if even
+                else np.ravel(figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False))
+            )
             grid = figure.add_gridspec(len(rows), len(rows[0]), height_ratios=heights) if even else None
             for i, (row, part) in enumerate(zip(rows, parts, strict=True)):
                 own = part.add_gridspec(1, len(row), width_ratios=[p.weight for p in row]) if grid is None else None

@@ -21,8 +21,15 @@ def _sites(view: View) -> list[tuple[str, str]]:
 
 def _noise_panel(site: tuple[str, str], number_: int) -> Panel:
     def missing(view: View) -> str:
-        found = (view.rows(_NOISE, model).query("hook_point == @point") for model, point in zip(view.names, site, strict=True))
-        return "" if any(np.isfinite(rows.value).any() for rows in found) else f"Noise: {view.reason(_NOISE, 'noise_tolerance')}"
+        found = (
+            view.rows(_NOISE, model).query("hook_point == @point")
+            for model, point in zip(view.names, site, strict=True)
+        )
+        return (
+            ""
+            if any(np.isfinite(rows.value).any() for rows in found)
+            else f"Noise: {view.reason(_NOISE, 'noise_tolerance')}"
+        )
 
     return Panel(f"noise_{number_}", lambda view, ax: _noise(view, ax, site), missing)
 
@@ -42,7 +49,14 @@ def _noise(view: View, ax: Axes, site: tuple[str, str]) -> None:
         if len(limit) and np.isfinite(limit.value.iloc[0]):
             at = float(limit.value.iloc[0])
             ax.plot([at, at], [0, 0.09], color=COLOURS[which], transform=ax.get_xaxis_transform(), linewidth=1.5)
-            ax.plot([at], [0.09], marker=MARKERS[which], color=COLOURS[which], transform=ax.get_xaxis_transform(), markersize=4)
+            ax.plot(
+                [at],
+                [0.09],
+                marker=MARKERS[which],
+                color=COLOURS[which],
+                transform=ax.get_xaxis_transform(),
+                markersize=4,
+            )
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator([0.25, 1, 4, 16]))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -96,8 +110,10 @@ def panels(view: View) -> list[Panel]:
 
 
 SHEET = Sheet(
-    "robustness", panels,
-    "Performance under activation noise of growing size at a few hook points (bands: 95 %; marks on the axis: ε90, the noise that takes a model to 90 % of its "
+    "robustness",
+    panels,
+    "Performance under activation noise of growing size at a few hook points (bands: 95 %; marks on the axis: ε90, "
+    "the noise that takes a model to 90 % of its "
     "clean performance), and on the task's declared shift; dashed: chance.",
     columns=4,
-)  # fmt: skip
+)

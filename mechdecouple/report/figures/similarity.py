@@ -40,8 +40,18 @@ def _heat(view: View, ax: Axes) -> None:
         spine.set_visible(False)
     if max(values.shape) <= _MAX_NUMBERS:
         for (i, j), value in np.ndenumerate(values):
-            shown = "–" if np.isnan(value) else f"{value:.2f}".replace("-0.", "−.").lstrip("0") if value < 0.995 else "1"
-            ax.text(j, i, shown, ha="center", va="center", fontsize=7, color="black" if np.isnan(value) or value > 0.55 else "white")
+            shown = (
+                "–" if np.isnan(value) else f"{value:.2f}".replace("-0.", "−.").lstrip("0") if value < 0.995 else "1"
+            )
+            ax.text(
+                j,
+                i,
+                shown,
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="black" if np.isnan(value) or value > 0.55 else "white",
+            )
     ax.set_title("Debiased linear CKA")
     bar = ax.get_figure().colorbar(image, ax=ax, shrink=0.75, pad=0.03, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
@@ -57,7 +67,15 @@ def _profile(view: View, ax: Axes) -> None:
     ax.plot(x, at.value.to_numpy(float), "-D", color=GREY)
     if np.isfinite(at.null).any():
         ax.plot(x, at.null.to_numpy(float), color=GREY, linestyle=(0, (4, 3)), linewidth=0.8)
-        ax.annotate("null", (x[-1], at.null.iloc[-1]), xytext=(0, 3), textcoords="offset points", ha="right", color=GREY, fontsize=7)
+        ax.annotate(
+            "null",
+            (x[-1], at.null.iloc[-1]),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            color=GREY,
+            fontsize=7,
+        )
     labels, step = shorten(a), -(-len(a) // 8)
     ax.set_xticks(x[::step], labels[::step])
     _slant(ax, labels)
@@ -94,7 +112,9 @@ def panels(view: View) -> list[Panel]:
 
 
 SHEET = Sheet(
-    "similarity", panels,
-    "Debiased linear CKA of every hook point of one model with every one of the other on identical items: 1 means equal up to rotation "
+    "similarity",
+    panels,
+    "Debiased linear CKA of every hook point of one model with every one of the other on identical items: 1 means "
+    "equal up to rotation "
     "and scale, 0 unrelated; and at paired hook points with 95 % band and the permutation null (dashed).",
-)  # fmt: skip
+)

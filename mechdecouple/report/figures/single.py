@@ -16,7 +16,10 @@ from mechdecouple.sae import Evaluation, Matching
 
 def draw_activations(acts: Activations, ax: Axes) -> None:
     """Norms at each hook point: median, middle half, and 5 to 95 %."""
-    norms = [np.concatenate([np.linalg.norm(rows, axis=1) for rows in acts.batches(point, 4096)] or [[]]) for point in acts.hook_points]
+    norms = [
+        np.concatenate([np.linalg.norm(rows, axis=1) for rows in acts.batches(point, 4096)] or [[]])
+        for point in acts.hook_points
+    ]
     if not len(acts):
         say(ax, "No rows of activations.")
         return
@@ -27,7 +30,12 @@ def draw_activations(acts: Activations, ax: Axes) -> None:
     ax.plot(x, quantiles[:, 2], "o", color=COLOURS[0])
     step = -(-len(norms) // 13)
     labels = shorten(acts.hook_points)
-    ax.set_xticks(x[::step], labels[::step], rotation=0 if max(map(len, labels)) < 4 else 35, ha="right" if max(map(len, labels)) >= 4 else "center")
+    ax.set_xticks(
+        x[::step],
+        labels[::step],
+        rotation=0 if max(map(len, labels)) < 4 else 35,
+        ha="right" if max(map(len, labels)) >= 4 else "center",
+    )
     ax.set_xlim(-0.6, len(norms) - 0.4)
     ax.set_ylim(0, None)
     ax.set_ylabel("norm of a row")
@@ -47,14 +55,21 @@ def draw_answers(answers: Answers, ax: Axes) -> None:
 
 
 def draw_matching(matching: Matching, ax: Axes) -> None:
-    """For each live latent of the smaller dictionary, the best correlation with one of the other, from the best down."""
+    """For each live latent of the smaller dictionary, its best correlation with one of the other, best first."""
     found = matching.correlation
     if not found.size:
         say(ax, "No live latents to match.")
         return
     best = np.sort(found.max(axis=1 if found.shape[0] <= found.shape[1] else 0))[::-1]
     ax.plot(np.arange(1, len(best) + 1), best, color=GREY, label="best correlation of each")
-    ax.plot(np.arange(1, len(matching.similarity) + 1), matching.similarity, "o", color=COLOURS[0], markersize=2.5, label="matched one-to-one")
+    ax.plot(
+        np.arange(1, len(matching.similarity) + 1),
+        matching.similarity,
+        "o",
+        color=COLOURS[0],
+        markersize=2.5,
+        label="matched one-to-one",
+    )
     ax.axhline(matching.threshold, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8)
     ax.set_ylim(min(0.0, float(best.min())) - 0.02, 1.02)
     ax.set_xlabel("latents, best first")

@@ -7,8 +7,13 @@ from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.view import View
 
 METRICS = (
-    "ccgp", "erasure_residual", "coding_overlap", "participation_ratio", "probe_accuracy", "ablation_effect",
-)  # fmt: skip
+    "ccgp",
+    "erasure_residual",
+    "coding_overlap",
+    "participation_ratio",
+    "probe_accuracy",
+    "ablation_effect",
+)
 FURTHER = ("parallelism", "coding_energy_left", "effective_rank")
 
 
@@ -21,8 +26,10 @@ def further(view: View) -> list[Panel]:
 
 
 SHEET = Sheet(
-    "structure", panels,
-    "Structure of both models over their hook points, with 95 % bands. Dashed grey: the level expected without any effect. "
+    "structure",
+    panels,
+    "Structure of both models over their hook points, with 95 % bands. Dashed grey: the level expected without any "
+    "effect. "
     "Hollow markers: hook points that the answers do not depend on, kept out of verdicts.",
-)  # fmt: skip
+)
 FURTHER_SHEET = Sheet("structure_further", further, "Further structural measures over hook points, with 95 % bands.")

@@ -14,8 +14,8 @@ def most_different(items: pd.DataFrame, a: str, b: str, n: int = SHOWN) -> pd.Da
     """Items by how far the two models are apart on them, the farthest first.
 
     The columns of ``items`` that say something of the item alone (prompt, condition, truth …), those of each model with
-    ``_a`` and ``_b``, and ``distance``: the mean rank of the differences in margin, belief and expressed probability, in [0, 1],
-    plus 1 where the answers differ. Items that differ in nothing are left out.
+    ``_a`` and ``_b``, and ``distance``: the mean rank of the differences in margin, belief and expressed probability,
+    in [0, 1], plus 1 where the answers differ. Items that differ in nothing are left out.
     """
     sides = [items[items.model == model].drop(columns="model") for model in (a, b)]
     about = [c for c in ("group", "prompt", "context", "condition", "split", "truth", "expected") if c in items]

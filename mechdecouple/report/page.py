@@ -90,7 +90,7 @@ def _section(view: View, section, shown: Mapping[str, dict], missing: Mapping[st
     figures = [shown[name] for name in section.sheets if name in shown]
     if not (numbers or contrasts or pairs or said or figures):
         return None
-    absent = [] if figures else [missing[section.sheets[0]]]
+    absent = [] if figures else [missing[name] for name in section.sheets[:1] if name in missing]
     return {
         "name": section.name,
         "label": section.title.partition(":")[0].partition(" of ")[0],

@@ -58,14 +58,11 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     """Draw a result.
 
     Args:
-        result: a Comparison (or the directory of one, loaded with ``Comparison.load``); Activations (norms), Answers
-        (reliability of
-            their confidence), a Matching or an Evaluation of sparse autoencoders.
+        result: a Comparison; Activations (their norms), Answers (reliability of their confidence), a Matching or an
+            Evaluation of sparse autoencoders.
         kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``,
-        ``structure_further``,
-            ``similarity``, ``robustness``, ``sae``, ``beliefs``, ``calibration``; ``overview`` when absent) or one
-            panel of a sheet
-            (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift``, ``difference`` …).
+            ``structure_further``, ``similarity``, ``robustness``, ``sae``, ``beliefs``, ``calibration``; ``overview``
+            when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …).
         ax: draw one panel into this Axes.
 
     Returns:

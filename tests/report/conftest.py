@@ -1,4 +1,4 @@
-"""Comparisons as the main job makes them, with made-up numbers: whole, undefined throughout, and with little measured."""
+"""Comparisons as the main job makes them, with made-up numbers: whole, undefined throughout, with little measured."""
 
 import math
 
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mechdecouple.compare import Comparison, Gate, Stratum, Verdict
+from mechdecouple.report import write_results
 from mechdecouple.results import Estimate, Measurement
 
 NASTY = '<script>document.title="executed"</script> & "quotes" \\ {x} 100 % $\\alpha$ _under_'
@@ -22,8 +23,16 @@ def near(value, half=0.03, **facts):
 
 def make_gate():
     return Gate(
-        outcome="equal", unit="accuracy", margin=0.02, a=near(0.991, 0.004), b=near(0.988, 0.005),
-        difference=near(0.003, 0.006, null=0.0, p=0.31), p_equal=2e-5, p_different=0.31, supported_margin=0.011, chance=0.5,
+        outcome="equal",
+        unit="accuracy",
+        margin=0.02,
+        a=near(0.991, 0.004),
+        b=near(0.988, 0.005),
+        difference=near(0.003, 0.006, null=0.0, p=0.31),
+        p_equal=2e-5,
+        p_different=0.31,
+        supported_margin=0.011,
+        chance=0.5,
         agreement=near(0.984, 0.005, null=0.979, reason="the null is agreement if errors were independent"),
         strata=(
             Stratum("astronomy", "equal", 0.992, 0.99, near(0.002, 0.012, null=0.0)),
@@ -31,7 +40,7 @@ def make_gate():
             Stratum("lonely", "unknown", 1.0, 1.0, Estimate.undefined("fewer than two groups in this stratum")),
         ),
         sentence="Equal in accuracy within 0.02: A 0.991 [0.987, 0.995], B 0.988 [0.983, 0.993] (accuracy).",
-    )  # fmt: skip
+    )
 
 
 def structure_rows(concepts):
@@ -42,16 +51,31 @@ def structure_rows(concepts):
             grown = i / (len(POINTS) - 1)
             at = {"model": model, "hook_point": point, "position": "last"}
             reason = "inert: kept out of verdicts" if i == len(POINTS) - 1 else ""
-            rows.append(Measurement(metric="ablation_effect", family="causal", estimate=near(0.4 * (not reason), 0.02, null=0.0, reason=reason), **at))
+            rows.append(
+                Measurement(
+                    metric="ablation_effect",
+                    family="causal",
+                    estimate=near(0.4 * (not reason), 0.02, null=0.0, reason=reason),
+                    **at,
+                )
+            )
             ratio = near((3 if model == A else 11) * (1 + grown), 0.5)
             rows.append(Measurement(metric="participation_ratio", family="geometry", estimate=ratio, **at))
             rows.append(Measurement(metric="effective_rank", family="geometry", estimate=near(8 + 4 * grown), **at))
-            overlap = near(0.1 + 0.1 * grown, 0.02) if i else Estimate.undefined("coding overlap needs two or more concepts")
+            overlap = (
+                near(0.1 + 0.1 * grown, 0.02) if i else Estimate.undefined("coding overlap needs two or more concepts")
+            )
             rows.append(Measurement(metric="coding_overlap", family="entanglement", estimate=overlap, **at))
             for concept in concepts:
                 by = {**at, "concept": concept, "family": "fracture"}
                 spread = rng.normal(0, 0.01)
-                rows.append(Measurement(metric="probe_accuracy", estimate=near(0.55 + 0.44 * min(1, 2 * grown) + spread, 0.02, null=0.5), **by))
+                rows.append(
+                    Measurement(
+                        metric="probe_accuracy",
+                        estimate=near(0.55 + 0.44 * min(1, 2 * grown) + spread, 0.02, null=0.5),
+                        **by,
+                    )
+                )
                 ccgp = near(0.5 + (floor - 0.5) * min(1, 2 * grown) + spread, 0.03, null=0.5)
                 rows.append(Measurement(metric="ccgp", estimate=ccgp, **by))
                 residual = near(0.5 + (0.98 - floor) * grown + spread, 0.03)
@@ -59,10 +83,15 @@ def structure_rows(concepts):
                 rows.append(Measurement(metric="coding_energy_left", estimate=near(0.1), **by))
                 rows.append(Measurement(metric="parallelism", estimate=near(0.9 * (model == A)), **by))
     for metric, family, estimate in (
-        ("ccgp", "fracture", near(0.41, 0.03, null=0.0, p=1e-9)), ("erasure_residual", "fracture", near(-0.38, 0.04, null=0.0, p=1e-7)),
+        ("ccgp", "fracture", near(0.41, 0.03, null=0.0, p=1e-9)),
+        ("erasure_residual", "fracture", near(-0.38, 0.04, null=0.0, p=1e-7)),
         ("coding_overlap", "entanglement", near(0.01, 0.03, null=0.0, p=0.5)),
-        ("participation_ratio", "geometry", Estimate.undefined("the activations are constant here, or there are too few rows")),
-    ):  # fmt: skip
+        (
+            "participation_ratio",
+            "geometry",
+            Estimate.undefined("the activations are constant here, or there are too few rows"),
+        ),
+    ):
         rows.append(Measurement(metric=metric, family=family, estimate=estimate, model=A, model_b=B, position="last"))
     return rows
 
@@ -71,12 +100,20 @@ def similarity_rows():
     rng = np.random.default_rng(1)
     return [
         Measurement(
-            metric="cka", family="similarity", model=A, model_b=B, hook_point=p, hook_point_b=q, position="last",
-            estimate=Estimate.undefined("the activations are constant") if i == 0 == j else near(
-                0.9 - 0.13 * abs(i - j) + rng.normal(0, 0.02), 0.04, null=0.02, p=0.005),
+            metric="cka",
+            family="similarity",
+            model=A,
+            model_b=B,
+            hook_point=p,
+            hook_point_b=q,
+            position="last",
+            estimate=Estimate.undefined("the activations are constant")
+            if i == 0 == j
+            else near(0.9 - 0.13 * abs(i - j) + rng.normal(0, 0.02), 0.04, null=0.02, p=0.005),
         )
-        for i, p in enumerate(POINTS) for j, q in enumerate(POINTS)
-    ]  # fmt: skip
+        for i, p in enumerate(POINTS)
+        for j, q in enumerate(POINTS)
+    ]
 
 
 def robustness_rows():
@@ -84,16 +121,38 @@ def robustness_rows():
     for model, middle in ((A, 5.0), (B, 2.2)):
         for k, point in enumerate((POINTS[1], POINTS[3], POINTS[4])):
             at = {"model": model, "hook_point": point, "position": "last", "family": "robustness"}
-            tolerance = near(middle * 0.7, 0.2) if k < 2 else Estimate.undefined("performance stays above 90 % of the clean one")
+            tolerance = (
+                near(middle * 0.7, 0.2)
+                if k < 2
+                else Estimate.undefined("performance stays above 90 % of the clean one")
+            )
             rows.append(Measurement(metric="noise_tolerance", estimate=tolerance, **at))
             rows.append(Measurement(metric="noise_tolerance_total", estimate=near(1.0, 0.1), **at))
             for scale in SCALES:
                 score = 0.5 + 0.49 / (1 + (scale / middle / (1 + 9 * (k == 2))) ** 3)
-                rows.append(Measurement(metric="noise_accuracy", estimate=near(score, 0.02), context=f"eps={scale:.2f}", **at))
+                rows.append(
+                    Measurement(metric="noise_accuracy", estimate=near(score, 0.02), context=f"eps={scale:.2f}", **at)
+                )
         shift = near(0.97 if model == A else 0.52, 0.02, null=0.5, reason="in distribution 0.990")
         rows.append(Measurement(metric="shift_performance", family="robustness", estimate=shift, model=model))
-    rows.append(Measurement(metric="noise_tolerance", family="robustness", estimate=near(0.55, 0.1, null=0.0, p=1e-6), model=A, model_b=B))
-    rows.append(Measurement(metric="shift_performance", family="robustness", estimate=near(0.45, 0.03, null=0.0, p=1e-9), model=A, model_b=B))
+    rows.append(
+        Measurement(
+            metric="noise_tolerance",
+            family="robustness",
+            estimate=near(0.55, 0.1, null=0.0, p=1e-6),
+            model=A,
+            model_b=B,
+        )
+    )
+    rows.append(
+        Measurement(
+            metric="shift_performance",
+            family="robustness",
+            estimate=near(0.45, 0.03, null=0.0, p=1e-9),
+            model=A,
+            model_b=B,
+        )
+    )
     return rows
 
 
@@ -104,7 +163,11 @@ def sae_rows():
         at = {"model": model, "hook_point": site, "family": "sae", "position": "last"}
         rows.append(Measurement(metric="sae_l0", estimate=near(8.0, 0.1), **at))
         rows.append(Measurement(metric="sae_explained_variance", estimate=near(ev, 0.01, null=0.0), **at))
-        rows.append(Measurement(metric="sae_dead_latents", estimate=Estimate(value=0.12, reason="on 300 rows; no interval"), **at))
+        rows.append(
+            Measurement(
+                metric="sae_dead_latents", estimate=Estimate(value=0.12, reason="on 300 rows; no interval"), **at
+            )
+        )
         rows.append(Measurement(metric="matched_share_seed", estimate=near(0.62, 0.05), **at))
     both = {"model": A, "model_b": B, "hook_point": site, "hook_point_b": site, "family": "sae", "position": "last"}
     rows.append(Measurement(metric="matched_share", estimate=near(0.31, 0.06, null=0.03, p=0.01), **both))
@@ -118,19 +181,40 @@ def belief_rows():
     for model, lies in ((A, 0.0), (B, 0.45)):
         for i, point in enumerate(POINTS):
             auroc = near(0.5 + 0.48 * min(1, i / 3), 0.03, null=0.5, p=0.005 if i else 0.6)
-            rows.append(Measurement(metric="represented_auroc", family="beliefs", estimate=auroc, model=model, hook_point=point, concept="truth", context="honest"))
+            rows.append(
+                Measurement(
+                    metric="represented_auroc",
+                    family="beliefs",
+                    estimate=auroc,
+                    model=model,
+                    hook_point=point,
+                    context="honest",
+                )
+            )
         for k, condition in enumerate(conditions):
             expressed = 0.985 - lies * k * 0.9
-            at = {"family": "beliefs", "model": model, "hook_point": POINTS[3], "concept": "truth", "context": condition}
+            at = {"family": "beliefs", "model": model, "hook_point": POINTS[3], "context": condition}
             values = {
-                "represented_auroc_selected": near(0.98, 0.01, null=0.5, p=0.005), "expressed_auroc": near(expressed, 0.02, null=0.5),
-                "auroc_gap": near(0.98 - expressed, 0.02), "claim_correlation": near(0.95 - lies * k, 0.04),
-                "bullshit_index": near(0.05 + lies * k, 0.04), "bullshit_index_normalised": near(0.05 + lies * k, 0.04),
+                "represented_auroc_selected": near(0.98, 0.01, null=0.5, p=0.005),
+                "expressed_auroc": near(expressed, 0.02, null=0.5),
+                "auroc_gap": near(0.98 - expressed, 0.02),
+                "claim_correlation": near(0.95 - lies * k, 0.04),
+                "bullshit_index": near(0.05 + lies * k, 0.04),
+                "bullshit_index_normalised": near(0.05 + lies * k, 0.04),
                 "claim_rate": near(0.5 + lies * k / 2, 0.03),
-            }  # fmt: skip
+            }
             rows += [Measurement(metric=name, estimate=e, **at) for name, e in values.items()]
     for k, condition in enumerate(conditions):
-        rows.append(Measurement(metric="auroc_gap", family="beliefs", estimate=near(-0.4 * k, 0.03, null=0.0, p=0.001), model=A, model_b=B, concept="truth", context=condition))
+        rows.append(
+            Measurement(
+                metric="auroc_gap",
+                family="beliefs",
+                estimate=near(-0.4 * k, 0.03, null=0.0, p=0.001),
+                model=A,
+                model_b=B,
+                context=condition,
+            )
+        )
     return rows
 
 
@@ -139,7 +223,11 @@ def calibration_rows():
     for model, error in ((A, 0.01), (B, 0.05)):
         rows.append(Measurement(metric="brier", family="behavior", estimate=near(0.04, 0.01), model=model))
         rows.append(Measurement(metric="ece_debiased", family="behavior", estimate=near(error, 0.01), model=model))
-    rows.append(Measurement(metric="ece_debiased", family="behavior", estimate=near(-0.04, 0.012, null=0.0, p=1e-5), model=A, model_b=B))
+    rows.append(
+        Measurement(
+            metric="ece_debiased", family="behavior", estimate=near(-0.04, 0.012, null=0.0, p=1e-5), model=A, model_b=B
+        )
+    )
     return rows
 
 
@@ -154,20 +242,41 @@ def make_items(n=160):
         confidence = rng.beta(4, 1.2, n) * 0.5 + 0.5
         right = rng.random(n) < confidence
         says = np.where((condition == "honest") | (rng.random(n) > lie), truth, 1.0)
-        parts.append(pd.DataFrame({
-            "id": [f"item-{i}" for i in range(n)], "model": model, "group": [f"g{i // 2}" for i in range(n)], "prompt": prompts,
-            "context": np.where(np.arange(n) % 3 == 0, "astronomy", "cooking"), "condition": condition, "split": "",
-            "truth": truth, "expected": np.where(truth == 1, "yes", "no"), "answer": np.where(says == 1, "yes", "no"),
-            "correct": right.astype(float), "score": right.astype(float), "margin": rng.normal(2, 1, n), "confidence": confidence,
-            "expressed": np.clip(says * 0.9 + 0.05, 0, 1), "claim": says, "belief": np.clip(truth + rng.normal(0, 0.2, n), 0, 1),
-        }))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {
+                    "id": [f"item-{i}" for i in range(n)],
+                    "model": model,
+                    "group": [f"g{i // 2}" for i in range(n)],
+                    "prompt": prompts,
+                    "context": np.where(np.arange(n) % 3 == 0, "astronomy", "cooking"),
+                    "condition": condition,
+                    "split": "",
+                    "truth": truth,
+                    "expected": np.where(truth == 1, "yes", "no"),
+                    "answer": np.where(says == 1, "yes", "no"),
+                    "correct": right.astype(float),
+                    "score": right.astype(float),
+                    "margin": rng.normal(2, 1, n),
+                    "confidence": confidence,
+                    "expressed": np.clip(says * 0.9 + 0.05, 0, 1),
+                    "claim": says,
+                    "belief": np.clip(truth + rng.normal(0, 0.2, n), 0, 1),
+                }
+            )
+        )
     parts[1].loc[[3, 5], ["answer", "margin", "belief"]] = ["<img src=x onerror=alert(1)>", -9.0, 0.01]
     return pd.concat(parts, ignore_index=True)
 
 
 VERDICTS = (
     Verdict("calibration", "pair", True, "Differently calibrated. Calibration error: A 0.010, B 0.050."),
-    Verdict("structure", "pair", True, f"Differently organised. CCGP over contexts: {A} 0.97, {B} 0.56; the first is the tidier."),
+    Verdict(
+        "structure",
+        "pair",
+        True,
+        f"Differently organised. CCGP over contexts: {A} 0.97, {B} 0.56; the first is the tidier.",
+    ),
     Verdict("similarity", "pair", False, "At paired hook points their debiased linear CKA averages 0.9."),
     Verdict("robustness", "pair", True, "Differently robust."),
     Verdict("sae", "pair", None, "Sae is not compared: not good enough to speak of features."),
@@ -176,22 +285,40 @@ VERDICTS = (
     Verdict("belief", "b", True, f"{B} asserts what it does not represent (condition paid_to_persuade)."),
 )
 PROVENANCE = {
-    "mechdecouple": "0.1.0", "commit": "0" * 40, "dirty": False, "packages": {"torch": "2.13.0"}, "seed": 0,
+    "mechdecouple": "0.1.0",
+    "commit": "0" * 40,
+    "dirty": False,
+    "packages": {"torch": "2.13.0"},
+    "seed": 0,
     "models": {"a": {"name": A, "ref": "zoo:tidy", "weight_hash": "ab" * 32}, "b": {"name": B, "ref": NASTY}},
-    "task": {"name": "demo", "items": 160, "honest": "honest", "fingerprint": "cd" * 32}, "options": {"margin": 0.02, "families": ["sae"]},
+    "task": {"name": "demo", "items": 160, "honest": "honest", "fingerprint": "cd" * 32},
+    "options": {"margin": 0.02, "families": ["sae"]},
     "created": "2026-01-01T00:00:00+00:00",
-}  # fmt: skip
+}
 
 
 def make_comparison(concepts=("truth",), **changes):
     facts = {
-        "a": A, "b": B, "task": "demo <task>", "gate": make_gate(), "verdicts": VERDICTS,
-        "measurements": tuple([
-            *(make_gate().measurements(A, B)), *calibration_rows(), *structure_rows(concepts), *similarity_rows(), *robustness_rows(),
-            *sae_rows(), *belief_rows(),
-        ]),
-        "items": make_items(), "notes": ("The models are of different families (<GPT2>, Llama).",), "provenance": PROVENANCE,
-    }  # fmt: skip
+        "a": A,
+        "b": B,
+        "task": "demo <task>",
+        "gate": make_gate(),
+        "verdicts": VERDICTS,
+        "measurements": tuple(
+            [
+                *(make_gate().measurements(A, B)),
+                *calibration_rows(),
+                *structure_rows(concepts),
+                *similarity_rows(),
+                *robustness_rows(),
+                *sae_rows(),
+                *belief_rows(),
+            ]
+        ),
+        "items": make_items(),
+        "notes": ("The models are of different families (<GPT2>, Llama).",),
+        "provenance": PROVENANCE,
+    }
     return Comparison(**{**facts, **changes})
 
 
@@ -210,14 +337,40 @@ def undefined(whole):
     """The same rows, every one NaN for a reason, and nothing expressed on any item."""
     nothing = Estimate.undefined("the model has no output head")
     gate = Gate(
-        outcome="unknown", unit="accuracy", margin=0.02, a=nothing, b=nothing, difference=nothing, p_equal=math.nan, p_different=math.nan,
-        supported_margin=math.nan, chance=math.nan, agreement=nothing, strata=(), sentence="Unknown: the model has no output head.",
-    )  # fmt: skip
+        outcome="unknown",
+        unit="accuracy",
+        margin=0.02,
+        a=nothing,
+        b=nothing,
+        difference=nothing,
+        p_equal=math.nan,
+        p_different=math.nan,
+        supported_margin=math.nan,
+        chance=math.nan,
+        agreement=nothing,
+        strata=(),
+        sentence="Unknown: the model has no output head.",
+    )
     rows = tuple(
-        Measurement(**{f: getattr(m, f) for f in ("metric", "family", "model", "model_b", "hook_point", "hook_point_b", "concept", "context")}, estimate=nothing)
+        Measurement(
+            **{
+                f: getattr(m, f)
+                for f in ("metric", "family", "model", "model_b", "hook_point", "hook_point_b", "concept", "context")
+            },
+            estimate=nothing,
+        )
         for m in whole.measurements
     )
-    items = whole.items.assign(answer="", correct=np.nan, score=np.nan, margin=np.nan, confidence=np.nan, expressed=np.nan, claim=np.nan, belief=np.nan)
+    items = whole.items.assign(
+        answer="",
+        correct=np.nan,
+        score=np.nan,
+        margin=np.nan,
+        confidence=np.nan,
+        expressed=np.nan,
+        claim=np.nan,
+        belief=np.nan,
+    )
     verdicts = tuple(Verdict(v.family, v.subject, None, "Not compared.") for v in whole.verdicts)
     return make_comparison(gate=gate, measurements=rows, items=items, verdicts=verdicts)
 
@@ -227,3 +380,11 @@ def little():
     """Only the gate: no family was measured."""
     gate = make_gate()
     return make_comparison(measurements=tuple(gate.measurements(A, B)), verdicts=(), notes=())
+
+
+@pytest.fixture(scope="session")
+def results(whole, tmp_path_factory):
+    """Everything of the whole comparison, written."""
+    out = tmp_path_factory.mktemp("results") / "new" / "out"
+    assert write_results(whole, out) == out / "report.html"
+    return out

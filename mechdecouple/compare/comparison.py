@@ -122,19 +122,27 @@ class Comparison:
             raise InputError(
                 f"{str(directory)!r} holds no readable comparison ({error}); give the --out of a compare job"
             ) from None
-        if record.get("format") != FORMAT:
-            raise InputError(f"{str(directory)!r} has format {record.get('format')!r}, this version reads {FORMAT}")
-        return cls(
-            a=record["a"],
-            b=record["b"],
-            task=record["task"],
-            gate=_gate(record["gate"]),
-            verdicts=tuple(_verdict(v) for v in record["verdicts"]),
-            measurements=tuple(_measurement(row) for row in table.to_dict("records")),
-            items=items,
-            notes=tuple(record["notes"]),
-            provenance=record["provenance"],
-        )
+        found = record.get("format") if isinstance(record, dict) else None
+        if found != FORMAT:
+            raise InputError(
+                f"{str(directory)!r} has format {found!r}, this version reads {FORMAT}; run the comparison again"
+            )
+        try:
+            return cls(
+                a=record["a"],
+                b=record["b"],
+                task=record["task"],
+                gate=_gate(record["gate"]),
+                verdicts=tuple(_verdict(v) for v in record["verdicts"]),
+                measurements=tuple(_measurement(row) for row in table.to_dict("records")),
+                items=items,
+                notes=tuple(record["notes"]),
+                provenance=record["provenance"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{str(directory)!r} holds no readable comparison ({error}); run the comparison again"
+            ) from None
 
 
 def _gate_mark(gate: Gate) -> str:

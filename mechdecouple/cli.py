@@ -176,7 +176,7 @@ def _compare(options: argparse.Namespace) -> int:
         how = {"a": "name two models", "b": "name a second model", "task": "add --task TABLE", "out": "add --out DIR"}[
             missing
         ]
-        raise InputError(f"compare: no {missing.upper() if len(missing) == 1 else missing} given: {how}")
+        raise InputError(f"compare: no {missing.upper() if len(missing) == 1 else missing} given; {how}")
     return _run(places["a"], places["b"], places["task"], Path(places["out"]), settings | _given(options), options)
 
 
@@ -288,8 +288,9 @@ def _check_zoo(options: argparse.Namespace) -> None:
     from mechdecouple.report.directory import check_writable
 
     check_writable(options.out)
-    if options.out.is_dir() and any(options.out.iterdir()):
-        raise InputError(f"{str(options.out)!r} is not empty: name a new or an empty directory")
+    other = next(options.out.iterdir(), None) if options.out.is_dir() else None
+    if other is not None:
+        raise InputError(f"{str(options.out)!r} holds {other.name!r} already: name a new or an empty directory")
 
 
 def _version() -> str:

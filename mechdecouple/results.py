@@ -66,6 +66,10 @@ class Metric:
     margin: float = math.nan
     scale: Literal["difference", "log-ratio", "relative"] = "difference"
 
+    def contrasted(self) -> Metric:
+        """The metric as a comparison of two models, which the range of either does not bound."""
+        return dataclasses.replace(self, range="")
+
     def clip(self, value: float) -> float:
         """The value moved into a closed ``range`` such as ``"[0, 1]"``: an interval ends where its metric does."""
         match = re.fullmatch(r"\[(-?[\d.]+), (-?[\d.]+)\]", self.range)

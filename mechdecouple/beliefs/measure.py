@@ -157,7 +157,7 @@ def differences(a: Beliefs, b: Beliefs) -> list[Measurement]:
             estimate = Estimate.undefined(reason, n=min(mine.n, theirs.n), unit="groups", direction="lower")
         else:
             paired = mine - theirs
-            estimate = paired.estimate(AUROC_GAP, null=0.0, p=paired.p_differs(0.0))
+            estimate = paired.estimate(AUROC_GAP.contrasted(), null=0.0, p=paired.p_differs(0.0))
         row = _row(a, AUROC_GAP, estimate, level, a.represented.hook_point)
         out.append(dataclasses.replace(row, model_b=b.model, hook_point_b=b.represented.hook_point))
     return out

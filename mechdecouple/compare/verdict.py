@@ -82,7 +82,8 @@ class Contrast:
     def estimate(self) -> Estimate:
         if self.difference is None or not self.defined:
             return Estimate.undefined(self.reason or "undefined in one of the models")
-        return self.difference.estimate(self.metric, null=0.0, p=float(self.difference.p_differs(0.0)))
+        p = float(self.difference.p_differs(0.0))
+        return self.difference.estimate(self.metric.contrasted(), null=0.0, p=p)
 
 
 def flag(contrasts: Sequence[Contrast]) -> list[bool | None]:
@@ -130,6 +131,14 @@ CLAIMS = {
     ),
 }
 
+NOUNS = {
+    "structure": "Organisation is",
+    "robustness": "Robustness is",
+    "sae": "Features are",
+    "calibration": "Calibration is",
+    "belief": "Beliefs are",
+}
+
 
 def difference_verdict(
     family: str,
@@ -145,7 +154,7 @@ def difference_verdict(
     if not known:
         reasons = dict.fromkeys(f"{c.metric.title}: {c.reason}" for c in contrasts)
         why = "; ".join(reasons) or "nothing was measured"
-        return Verdict(family, "pair", None, f"{family.capitalize()} is not compared: {why}.", tuple(evidence))
+        return Verdict(family, "pair", None, f"{NOUNS[family]} not compared: {why}.", tuple(evidence))
     hits = [(c, f) for c, f in known if f]
     said = [contrast_sentence(c, f, name_a, name_b) for c, f in (hits or known)]
     left_out = [f"{c.metric.title} is not compared: {c.reason}." for c, f in judged if f is None and c.reason]

@@ -7,7 +7,9 @@ from mechdecouple.errors import InputError
 
 
 def test_the_same_options_from_toml_yaml_and_json(tmp_path):
-    (tmp_path / "c.toml").write_text('margin = 0.05\nseed = 3\nfamilies = ["structure"]\n[columns]\nprompt = "statement"\n')
+    (tmp_path / "c.toml").write_text(
+        'margin = 0.05\nseed = 3\nfamilies = ["structure"]\n[columns]\nprompt = "statement"\n'
+    )
     (tmp_path / "c.yaml").write_text("margin: 0.05\nseed: 3\nfamilies: [structure]\ncolumns:\n  prompt: statement\n")
     options = {"margin": 0.05, "seed": 3, "families": ["structure"], "columns": {"prompt": "statement"}}
     (tmp_path / "c.json").write_text(json.dumps(options))

@@ -9,7 +9,9 @@ from mechdecouple.compare.verdict import Contrast, difference_verdict, flag
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates
 
-CCGP = Metric(name="ccgp", family="fracture", title="CCGP", measures="", range="[0, 1]", direction="higher", margin=0.05)
+CCGP = Metric(
+    name="ccgp", family="fracture", title="CCGP", measures="", range="[0, 1]", direction="higher", margin=0.05
+)
 OTHER = Metric(name="other", family="fracture", title="Other", measures="", range="[0, 1]", margin=0.05)
 
 
@@ -66,7 +68,9 @@ def test_the_sentence_names_the_tidier_model():
     assert said.startswith("Differently organised.")
     assert "left is the tidier" in said
     swapped = contrast(CCGP, 0.53, 0.99)
-    assert "right is the tidier" in difference_verdict("structure", [swapped], flag([swapped]), "left", "right").sentence
+    assert (
+        "right is the tidier" in difference_verdict("structure", [swapped], flag([swapped]), "left", "right").sentence
+    )
 
 
 def test_false_flags_at_the_margin_stay_below_the_level():
@@ -78,3 +82,12 @@ def test_false_flags_at_the_margin_stay_below_the_level():
         found = stats.jackknife(lambda rows, d=d: d[rows].mean(), stats.jackknife_blocks(np.arange(500), 20, 0))
         flags += bool(flag([Contrast(CCGP, found)])[0])
     assert flags <= 400 * 0.025 + 3 * math.sqrt(400 * 0.025 * 0.975)
+
+
+def test_the_interval_of_a_difference_is_not_cut_at_the_range_of_the_metric():
+    # CCGP lies in [0, 1]; its difference of -.4 does not
+    found = contrast(CCGP, 0.5, 0.9).estimate()
+    assert found.low < -0.4 < found.high < -0.35
+    own = replicates(0.995, 0.01).estimate(CCGP)
+    assert own.high == 1.0
+    assert own.low < 0.99

@@ -17,7 +17,7 @@ CHROMIUM = next(
 )
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run", "--enable-logging=stderr", "--v=0",
+    "--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0",
 )  # fmt: skip
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -107,25 +107,37 @@ def chromium(tmp_path, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
+def opened(tmp_path, page, *arguments):
+    """Console messages of a page, and what it asked of a network (the browser's own requests have no initiator)."""
+    log = tmp_path / f"{page.stem}.json"
+    done = chromium(tmp_path, f"--log-net-log={log}", *arguments, page.as_uri())
+    events = [e.get("params", {}) for e in json.loads(log.read_text(encoding="utf-8"))["events"]]
+    asked = {e["url"] for e in events if "url" in e and e.get("initiator", "not an origin") != "not an origin"}
+    errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return errors, sorted(url for url in asked if not url.startswith(("data:", "file:")))
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_opens_in_a_browser_without_error_or_request(page, tmp_path):
-    log = tmp_path / "net.json"
     shot = tmp_path / "page.png"
-    done = chromium(tmp_path, f"--log-net-log={log}", "--window-size=1100,2000", f"--screenshot={shot}", page.as_uri())
-    assert "CONSOLE" not in done.stderr
+    errors, asked = opened(tmp_path, page, "--window-size=1100,2000", f"--screenshot={shot}")
+    assert not errors and not asked
     assert shot.stat().st_size > 50_000
-    record = log.read_text(encoding="utf-8", errors="replace")
-    asked = set(re.findall(r'"url":"([^"]*)"', record))
-    assert not [url for url in asked if url.startswith(("http", "ws")) and "127.0.0.1" not in url], asked
+    # the same two readings do see an error and a request
+    bad = tmp_path / "bad.html"
+    bad.write_text("<img src='http://127.0.0.1:9/x.png'><script>missing()</script>", encoding="utf-8")
+    errors, asked = opened(tmp_path, bad, "--dump-dom")
+    assert "missing is not defined" in errors[0] and asked == ["http://127.0.0.1:9/x.png"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_every_figure_is_drawn_and_no_prompt_runs(page, tmp_path):
     # a copy that may run one script of the test's own, which measures what was drawn
-    probe = """<script>window.onload = () => { document.body.innerHTML = "<pre id=probe>" + JSON.stringify({
+    probe = """<script>window.onload = () => { const found = JSON.stringify({
         widths: [...document.images].map(i => i.naturalWidth), title: document.title,
         wide: document.documentElement.scrollWidth - innerWidth, scripts: document.scripts.length
-        }) + "</pre>"; }</script>"""
+        }); document.body.innerHTML = "<pre id=probe></pre>"; document.body.firstChild.textContent = found; }
+        </script>"""
     text = page.read_text(encoding="utf-8")
     copy = tmp_path / "copy.html"
     copy.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", probe + "</body>"), encoding="utf-8")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
+
+from mechdecouple.report.view import Table
 
 SHOWN = 12
 PROMPT = 300
 _NUMBERS = ("margin", "belief", "expressed")
 
 
-def most_different(items: pd.DataFrame, a: str, b: str, n: int = SHOWN) -> pd.DataFrame:
+def most_different(items: Table, a: str, b: str, n: int = SHOWN) -> Table:
     """Items by how far the two models are apart on them, the farthest first.
 
     The columns of ``items`` that say something of the item alone (prompt, condition, truth …), those of each model with

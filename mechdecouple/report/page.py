@@ -60,7 +60,7 @@ def render(view: View, pictures: Mapping[str, Picture], missing: Mapping[str, st
         pictures: drawn sheets by name; missing: why the others have nothing to draw.
     """
     comparison = view.comparison
-    source = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    source = resources.files("mechdecouple.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     shown = {name: picture.facts(view) for name, picture in pictures.items()}
     sections = [_section(view, section, shown, missing) for section in SECTIONS]

@@ -115,4 +115,7 @@ def _panel(view: View, panel: Panel, ax: Axes | None) -> Figure | Axes:
         return Sheet(panel.name, lambda _: [panel], "").figure(view)
     with styled():
         panel.into(view, ax)
+        marks = panel.legend(view)
+        if marks:
+            ax.legend(handles=marks)
     return ax

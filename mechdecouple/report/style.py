@@ -65,12 +65,12 @@ _RC = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Matplotlib's defaults with this package's style on top; the user's settings are back afterwards."""
-    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in STYLE_BLACKLIST}
+    settings: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in STYLE_BLACKLIST} | _RC
     with warnings.catch_warnings():
         # settings that matplotlib itself has deprecated, and characters in names that no font here draws
         warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        with matplotlib.rc_context({**defaults, **_RC}):
+        with matplotlib.rc_context(settings):
             yield
 
 
@@ -107,5 +107,7 @@ def say(ax: Axes, sentence: str) -> None:
     import textwrap
 
     ax.set_axis_off()
-    width = max(18, int(ax.get_position().width * ax.get_figure().get_figwidth() * 14))
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    width = max(18, int(ax.get_position().width * figure.get_figwidth() * 14))
     ax.text(0.5, 0.5, textwrap.fill(sentence, width), ha="center", va="center", color=GREY, transform=ax.transAxes)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,10 @@ import pandas as pd
 from mechdecouple.compare import Comparison
 from mechdecouple.report.metrics import METRICS
 
+Table = Any
+"""A pandas DataFrame, read by the names of its columns, which type checkers do not know."""
 INERT = "inert"
+_INPUT = "blocks.0.hook_resid_pre"
 CONTRASTS = (
     "performance",
     "ece_debiased",
@@ -55,14 +59,14 @@ class View:
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
         self.names = (comparison.a, comparison.b)
-        self.table = comparison.frame()
+        self.table: Table = comparison.frame()
 
-    def rows(self, metric: str, model: str | None = None) -> pd.DataFrame:
+    def rows(self, metric: str, model: str | None = None) -> Table:
         """Rows of one metric about one model (or both), without those that compare two."""
         of = self.table[(self.table.metric == metric) & (self.table.model_b == "")]
         return of if model is None else of[of.model == model]
 
-    def pairs(self, metric: str) -> pd.DataFrame:
+    def pairs(self, metric: str) -> Table:
         """Rows of one metric that compare the two models."""
         return self.table[(self.table.metric == metric) & (self.table.model_b != "")]
 
@@ -87,8 +91,10 @@ class View:
         of = of if context is None else of[of.context == context]
         at = of.drop_duplicates("hook_point").set_index("hook_point")
         points = tuple(p for p in self.points(model) if p in at.index)
-        columns = (at[name].reindex(list(points)).to_numpy(dtype=float) for name in ("value", "low", "high", "null"))
-        return Curve(points, *columns, np.array([(model, p) in self._inert for p in points], dtype=bool))
+        value, low, high, null = (
+            at[name].reindex(list(points)).to_numpy(dtype=float) for name in ("value", "low", "high", "null")
+        )
+        return Curve(points, value, low, high, null, np.array([(model, p) in self._inert for p in points], dtype=bool))
 
     def reason(self, *metrics: str) -> str:
         """Why nothing of these metrics can be drawn."""
@@ -98,7 +104,7 @@ class View:
             return "This was not measured."
         return sentence(reasons[0]) if reasons else "Nothing is defined here."
 
-    def contrasts(self) -> pd.DataFrame:
+    def contrasts(self) -> Table:
         """Paired differences of primary metrics: metric, context, value, low, high, p, margin, scale, reason."""
         found = []
         for name in CONTRASTS:
@@ -128,10 +134,11 @@ class View:
             return {"value": math.nan, "low": math.nan, "high": math.nan, "reason": verdict.sentence}
         return {"value": row.value, "low": row.low, "high": row.high, "reason": row.reason}
 
-    def items(self, model: str) -> pd.DataFrame:
-        return self.comparison.items[self.comparison.items.model == model].reset_index(drop=True)
+    def items(self, model: str) -> Table:
+        items: Table = self.comparison.items
+        return items[items.model == model].reset_index(drop=True)
 
-    def gate_items(self, model: str) -> pd.DataFrame:
+    def gate_items(self, model: str) -> Table:
         """Items on which performance is compared: asked honestly, in distribution, held out where the task says so."""
         of = self.items(model)
         honest = (self.comparison.provenance.get("task") or {}).get("honest")
@@ -156,15 +163,17 @@ def shorten(points: tuple[str, ...], longest: int = 14) -> list[str]:
     ``blocks.3.hook_resid_post`` is ``3`` where all blocks are read at one place, else ``3.resid_post``.
     """
     blocks = [re.fullmatch(r"blocks\.(\d+)\.(.+)", p) for p in points]
-    kinds = {m.group(2) for m in blocks if m}
+    kinds = {m.group(2) for m, p in zip(blocks, points, strict=True) if m and p != _INPUT}
     labels = []
     for point, block in zip(points, blocks, strict=True):
-        if block and len(kinds) == 1:
+        if point in ("hook_embed", _INPUT) and len(kinds) == 1:
+            labels.append("emb" if point == "hook_embed" else "in")
+        elif block and len(kinds) == 1:
             labels.append(block.group(1))
         elif block:
             labels.append(f"{block.group(1)}.{block.group(2).removeprefix('hook_')}")
         else:
-            labels.append("emb" if point == "hook_embed" else point.removeprefix("hook_"))
+            labels.append(point.removeprefix("hook_"))
     cut = [
         label if len(label) <= longest else f"{label[: longest // 2 - 1]}…{label[-(longest // 2) :]}"
         for label in labels
@@ -174,7 +183,7 @@ def shorten(points: tuple[str, ...], longest: int = 14) -> list[str]:
 
 def place(points: tuple[str, ...]) -> str:
     """What the axis over these hook points is called."""
-    kinds = {m.group(1) for p in points if (m := re.fullmatch(r"blocks\.\d+\.hook_(.+)", p))}
+    kinds = {m.group(1) for p in points if p != _INPUT and (m := re.fullmatch(r"blocks\.\d+\.hook_(.+)", p))}
     if kinds == {"resid_post"}:
         return "residual stream after block"
     return (

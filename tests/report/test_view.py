@@ -7,6 +7,7 @@ from mechdecouple.results import Estimate
 def test_labels_of_hook_points_are_short_and_unique():
     points = ("hook_embed", "blocks.0.hook_resid_post", "blocks.11.hook_resid_post")
     assert shorten(points) == ["emb", "0", "11"] and place(points) == "residual stream after block"
+    assert shorten(("blocks.0.hook_resid_pre", *points[1:])) == ["in", "0", "11"]
     assert shorten(("blocks.0.hook_mlp_out", "blocks.0.hook_resid_post")) == ["0.mlp_out", "0.resid_post"]
     long = ("encoder.layers.0.attention.output", "encoder.layers.1.attention.output")
     assert len(set(shorten(long))) == 2 and place(long) == "hook point"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def _gap(view: View, ax: Axes) -> None:
     for which, model in enumerate(view.names):
         at = {m: view.rows(m, model).drop_duplicates("context").set_index("context") for m in _GAP}
         for level in levels:
-            ends = [at[m].loc[level] if level in at[m].index else None for m in _GAP]
+            ends: list[Any] = [at[m].loc[level] if level in at[m].index else None for m in _GAP]
             height = y[level, which]
             if all(e is not None and np.isfinite(e.value) for e in ends):
                 ax.plot(
@@ -78,15 +79,14 @@ def _gap(view: View, ax: Axes) -> None:
     ax.set_xlim(min(low, 0.45), 1.02)
     ax.set_xlabel("AUROC of the truth")
     ax.set_title("Belief and claim")
-    handles = [
-        Line2D([], [], marker="o", color=GREY, markersize=5.5, linestyle="none", label="represented"),
-        Line2D(
-            [], [], marker="o", color=GREY, markerfacecolor="white", markersize=3.5, linestyle="none", label="expressed"
-        ),
+
+
+def _marks(view: View) -> list[Line2D]:
+    facts: dict[str, Any] = {"marker": "o", "color": GREY, "linestyle": "none"}
+    return [
+        Line2D([], [], markersize=5.5, label="represented", **facts),
+        Line2D([], [], markersize=3.5, markerfacecolor="white", label="expressed", **facts),
     ]
-    ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, columnspacing=1, handletextpad=0.2
-    )
 
 
 def _claims(view: View, ax: Axes) -> None:
@@ -106,13 +106,20 @@ def _claims(view: View, ax: Axes) -> None:
 
 
 def _height(view: View) -> float:
-    return max(2.2, 1.4 + 0.32 * len(conditions(view)))
+    return max(2.0, 1.2 + 0.32 * len(conditions(view)))
 
 
 def panels(view: View) -> list[Panel]:
     return [
         dataclasses.replace(layer_panel("represented_auroc"), height=_height),
-        Panel("gap", _gap, _defined("expressed_auroc", "represented_auroc_selected"), weight=1.15, height=_height),
+        Panel(
+            "gap",
+            _gap,
+            _defined("expressed_auroc", "represented_auroc_selected"),
+            weight=1.15,
+            height=_height,
+            legend=_marks,
+        ),
         Panel("claims", _claims, _defined("bullshit_index"), height=_height),
     ]
 

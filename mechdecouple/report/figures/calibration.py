@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from mechdecouple.behavior.calibration import reliability
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.style import COLOURS, LIGHT, MARKERS
-from mechdecouple.report.view import View
+from mechdecouple.report.view import Table, View
 
 BINS = 10
 
 
-def _sure(view: View, which: int) -> pd.DataFrame:
+def _sure(view: View, which: int) -> Table:
     items = view.gate_items(view.names[which])
     return items[np.isfinite(items.confidence.astype(float)) & np.isfinite(items.correct.astype(float))]
 
@@ -29,7 +29,6 @@ def draw_reliability(ax: Axes, table: pd.DataFrame, which: int) -> None:
     """One model's reliability curve with Wilson intervals; the size of a marker grows with the items in its bin."""
     p, rate = table.prob.to_numpy(), table.rate.to_numpy()
     colour = COLOURS[which]
-    ax.fill_between(p, table.low, table.high, color=colour, alpha=0.15, linewidth=0)
     ax.errorbar(
         p,
         rate,
@@ -39,7 +38,7 @@ def draw_reliability(ax: Axes, table: pd.DataFrame, which: int) -> None:
         capsize=1.5,
         fmt="none",
     )
-    ax.plot(p, rate, color=colour)
+    ax.plot(p, rate, color=colour, linewidth=0.8, alpha=0.5)
     ax.scatter(
         p,
         rate,
@@ -94,7 +93,7 @@ def panels(view: View) -> list[Panel]:
 SHEET = Sheet(
     "calibration",
     panels,
-    "Share of right answers against the confidence they were given with (bands: 95 % Wilson; the diagonal is "
+    "Share of right answers against the confidence they were given with (bars: 95 % Wilson; the diagonal is "
     "calibrated; larger markers hold more items), and how "
     "confidence is spread.",
 )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.metrics import title
 from mechdecouple.report.style import BAND, GREY
-from mechdecouple.report.view import View, number
+from mechdecouple.report.view import Table, View, number
 
 _LINEAR_UP_TO = 12
 
 
-def defined(view: View) -> pd.DataFrame:
+def defined(view: View) -> Table:
     found = view.contrasts()
     return found[np.isfinite(found.value.astype(float))].reset_index(drop=True)
 

@@ -24,7 +24,20 @@ def layer_panel(metric: str, name: str = "", context: str | None = None) -> Pane
         drawn = any(c.drawn for model in view.names for c in _curves(view, metric, model, context).values())
         return "" if drawn else f"{title(metric)}: {view.reason(metric)}"
 
-    return Panel(name or metric, lambda view, ax: _draw(view, ax, metric, context), missing)
+    return Panel(
+        name or metric,
+        lambda view, ax: _draw(view, ax, metric, context),
+        missing,
+        legend=lambda view: _styles(view, metric),
+    )
+
+
+def _styles(view: View, metric: str) -> list[Line2D]:
+    """What each style of line stands for, where there are several concepts and not too many."""
+    concepts = view.concepts(metric)
+    if not 1 < len(concepts) <= len(LINES):
+        return []
+    return [Line2D([], [], color=GREY, linestyle=style, label=c) for c, style in zip(concepts, LINES, strict=False)]
 
 
 def _curves(view: View, metric: str, model: str, context: str | None) -> dict[str, Curve]:
@@ -54,10 +67,7 @@ def _draw(view: View, ax: Axes, metric: str, context: str | None) -> None:
     else:
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
-    if 1 < len(concepts) <= len(LINES):
-        handles = [Line2D([], [], color=GREY, linestyle=s, label=c) for c, s in zip(concepts, LINES, strict=False)]
-        ax.legend(handles=handles, loc="best", handlelength=2.2)
-    elif len(concepts) > len(LINES):
+    if len(concepts) > len(LINES):
         ax.text(0.02, 0.02, f"thick: mean of {len(concepts)} concepts", transform=ax.transAxes, color=GREY, fontsize=7)
 
 

@@ -24,6 +24,7 @@ class Panel:
         missing: the empty string, or why there is nothing to draw.
         weight: its width beside the other panels of its row; height: in inches.
         wide: whether it takes a row of its own; models: whether its colours stand for the two models.
+        legend: what other marks stand for, told once above a sheet.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Panel:
     height: Callable[[View], float] = lambda _: 2.1
     wide: bool = False
     models: bool = True
+    legend: Callable[[View], list[Line2D]] = lambda _: []
 
     def into(self, view: View, ax: Axes) -> None:
         """Draw, or say why not."""
@@ -77,14 +79,18 @@ class Sheet:
                 if even
                 else np.ravel(figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False))
             )
-            grid = figure.add_gridspec(len(rows), len(rows[0]), height_ratios=heights) if even else None
+            whole = figure.add_gridspec(len(rows), len(rows[0]), height_ratios=heights) if even else None
             for i, (row, part) in enumerate(zip(rows, parts, strict=True)):
-                own = part.add_gridspec(1, len(row), width_ratios=[p.weight for p in row]) if grid is None else None
+                grid, line = whole, i
+                if grid is None:
+                    grid, line = part.add_gridspec(1, len(row), width_ratios=[p.weight for p in row]), 0
                 for j, panel in enumerate(row):
-                    panel.into(view, part.add_subplot(grid[i, j] if own is None else own[0, j]))
+                    panel.into(view, part.add_subplot(grid[line, j]))
             if any(p.models for p in shown) and not self.missing(view):
                 handles = [model_handle(i, name) for i, name in enumerate(view.names)]
-                figure.legend(handles=handles, loc="outside upper center", ncols=2)
+                others = {str(h.get_label()): h for panel in shown for h in panel.legend(view)}
+                handles += others.values()
+                figure.legend(handles=handles, loc="outside upper center", ncols=2 if narrow else 4)
         return figure
 
 

@@ -53,7 +53,9 @@ def _heat(view: View, ax: Axes) -> None:
                 color="black" if np.isnan(value) or value > 0.55 else "white",
             )
     ax.set_title("Debiased linear CKA")
-    bar = ax.get_figure().colorbar(image, ax=ax, shrink=0.75, pad=0.03, ticks=[0, 0.5, 1])
+    figure = ax.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(image, ax=ax, shrink=0.75, pad=0.03, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2)
 

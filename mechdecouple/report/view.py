@@ -59,7 +59,9 @@ class View:
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
         self.names = (comparison.a, comparison.b)
-        self.table: Table = comparison.frame()
+        # a table without a row has no types
+        numbers = dict.fromkeys(("value", "low", "high", "null", "p"), float)
+        self.table: Table = comparison.frame().astype(numbers)
 
     def rows(self, metric: str, model: str | None = None) -> Table:
         """Rows of one metric about one model (or both), without those that compare two."""
@@ -101,7 +103,7 @@ class View:
         rows = self.table[self.table.metric.isin(metrics)]
         reasons = list(dict.fromkeys(r for r in rows.reason if r))
         if not len(rows):
-            return "This was not measured."
+            return "Not measured."
         return sentence(reasons[0]) if reasons else "Nothing is defined here."
 
     def contrasts(self) -> Table:

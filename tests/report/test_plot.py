@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -29,6 +30,12 @@ def test_every_kind_draws_or_says_why_not(kind, which, request):
         assert "no output head" in words.replace("\n", " ") or "No contrast" in words.replace("\n", " ")
     for text in figure.findobj(matplotlib.text.Text):
         assert not text.get_text() or text.get_fontsize() >= 7
+
+
+def test_a_comparison_without_measurements(whole):
+    bare = dataclasses.replace(whole, measurements=(), items=whole.items.head(0))
+    for kind in SHEETS:
+        drawn(plot(bare, kind))
 
 
 def test_names_of_models_are_drawn_as_they_are(whole):

@@ -79,7 +79,7 @@ def _differences(view: View, ax: Axes) -> None:
     for i, (_, outcome, _) in enumerate(rows):
         ax.text(1.02, -i, outcome, transform=right, va="center", fontsize=7, color=GREY, clip_on=False)
     ax.set_ylim(-len(rows) + 0.4, 0.6)
-    ax.set_xlabel(f"difference A − B ({gate.unit}); band: margin ±{gate.margin:g}")
+    ax.set_xlabel(f"A − B ({gate.unit}); band: ±{gate.margin:g}")
     ax.set_title("Paired difference")
 
 

@@ -192,6 +192,21 @@ def condition_without_honest_level(bench):
     return bench.compare(task=bench.table(condition={i: "plain" if i % 2 else "pressed" for i in range(60)}))
 
 
+@bad("in 1 group to compare", "leave out the column group")
+def items_all_of_one_group(bench):
+    return bench.compare(task=bench.table(group="g"))
+
+
+@bad("1 of 1 items", "add items")
+def one_item(bench):
+    return bench.compare(task=bench.text("one.csv", "id,prompt,choices,answer\n1,w1 w2,yes|no,no\n"))
+
+
+@bad("0 of 60 items", "honest condition, split test or none")
+def every_item_of_the_shift_split(bench):
+    return bench.compare(task=bench.table(split="shift"))
+
+
 @bad("'plian'", "plain")
 def unknown_honest_level(bench):
     table = bench.table(condition={i: "plain" if i % 2 else "pressed" for i in range(60)})
@@ -683,6 +698,16 @@ def test_one_class_of_truth_is_a_reasoned_nan(bench, no_report, capfd):
     assert len(beliefs)
     assert beliefs["value"].isna().all()
     assert (beliefs["reason"].str.len() > 10).all()
+
+
+@pytest.mark.parametrize("position", ["mean", "all", "position_word"])
+def test_every_position_can_be_compared(position, bench, no_report, capfd):
+    table = bench.table(drop="truth", position_word={i: p.split()[0] for i, p in enumerate(bench.items["prompt"])})
+    families = ("--families", "robustness", "similarity", "--position", position)
+    assert main(bench.compare(*QUICK, *families, task=table)) == 0, capfd.readouterr().err
+    found = Comparison.load(bench.out).frame().query("metric == 'noise_tolerance'")
+    assert len(found)
+    assert (found["value"].notna() | (found["reason"] != "")).all()
 
 
 def test_fail_on_gives_three(bench, no_report, capfd):

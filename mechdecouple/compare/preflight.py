@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from mechdecouple.activations.store import size_text
 from mechdecouple.behavior import prepare
 from mechdecouple.compare.config import CompareConfig
+from mechdecouple.compare.gate import gate_rows
 from mechdecouple.compare.pairing import Site
 from mechdecouple.errors import InputError, StoreError
 from mechdecouple.extract import Plan, plan
@@ -29,6 +32,22 @@ def check_reading(
     options = {"chat": config.chat, "batch_tokens": config.batch_tokens}
     prepare(model, task, length_normalise=config.length_normalise, slot=slot, **options)
     return plan(model, task, points, config.position, dtype=config.dtype, **options)
+
+
+def check_items(task: Task) -> None:
+    """Refuses a task of which too little is left to compare anything on.
+
+    Raises:
+        InputError: fewer than two groups of items are compared: asked honestly, in distribution, held out if declared.
+    """
+    rows = gate_rows(task)
+    n_groups = len(np.unique(task.groups[rows]))
+    if n_groups < 2:
+        found = f"{int(rows.sum())} of {len(task)} items in {n_groups} group{'s' * (n_groups != 1)}"
+        raise InputError(
+            f"task {task.name!r} has {found} to compare performance on (honest condition, split test or none); "
+            "intervals need two groups: add items, or leave out the column group"
+        )
 
 
 def check_features(config: CompareConfig, sites: Sequence[Site], model: HookedModel) -> None:

@@ -69,7 +69,7 @@ def noise_curve(subject: Subject, hook_point: str, seed: int) -> NoiseCurve:
     """Add isotropic noise at the read token, of total rms ``scale`` times the functional rms, for each scale."""
     values = subject.acts[hook_point].astype(np.float64)
     functional = functional_rms(values, gradients(subject, hook_point))
-    scores = np.zeros((len(SCALES), len(values)))
+    scores = np.zeros((len(SCALES), len(subject.task)))
     generator = torch.Generator().manual_seed(seed)
     for i, scale in enumerate(SCALES):
         size = noise_std(float(scale), functional, values.shape[1])
@@ -123,6 +123,9 @@ def shift(a: Answers, b: Answers, task: Task, n_blocks: int, seed: int) -> tuple
         reason = a.reason or b.reason or "no honest-condition item of the shift split has a score in both models"
         return Contrast(SHIFT_PERFORMANCE, None, reason=reason), [Estimate.undefined(reason)] * 2
     groups = task.groups[rows]
+    if len(np.unique(groups)) < 2:
+        reason = "the honest-condition items of the shift split are all of one group, so there is no interval"
+        return Contrast(SHIFT_PERFORMANCE, None, reason=reason), [Estimate.undefined(reason)] * 2
     blocks = stats.jackknife_blocks(groups, n_blocks, seed)
     both = np.stack([a.score[rows], b.score[rows]], axis=1)
     found = stats.jackknife(lambda kept: both[kept].mean(axis=0), blocks, len(np.unique(groups)))

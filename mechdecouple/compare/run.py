@@ -18,7 +18,7 @@ from mechdecouple.compare.config import CompareConfig, make_config
 from mechdecouple.compare.families import MEASURES, Findings, measure_calibration, similarity_verdict
 from mechdecouple.compare.gate import equal_performance
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
-from mechdecouple.compare.preflight import check_features, check_reading, check_stores
+from mechdecouple.compare.preflight import check_features, check_items, check_reading, check_stores
 from mechdecouple.compare.provenance import provenance
 from mechdecouple.compare.side import Pair, Side, make_side
 from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
@@ -170,6 +170,7 @@ def _check_first(
     out: Path | None,
 ) -> None:
     """Refuse what could only fail after minutes: options, items, hook points, folders and the space on the disk."""
+    check_items(task)
     check_features(config, sites, a)
     named = [(0, "a", a), (1, "b", b), *((which, _seed_store(which, number), m) for which, number, m in runs)]
     plans = [check_reading(m, task, points[which], config, slot="b" if which else "a") for which, _, m in named]

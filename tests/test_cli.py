@@ -418,6 +418,11 @@ def more_active_latents_than_latents(bench):
     return bench.compare("--sae-width", "8", "--sae-k", "9")
 
 
+@bad("sae_k 17", "16 values", "lower sae_k")
+def more_active_latents_than_values(bench):
+    return bench.compare("--sae-k", "17")
+
+
 @bad("'structur'", "'structure'")
 def unknown_family(bench):
     return bench.compare("--families", "structur")

@@ -50,17 +50,20 @@ def check_items(task: Task) -> None:
         )
 
 
-def check_features(config: CompareConfig, sites: Sequence[Site], model: HookedModel) -> None:
+def check_features(config: CompareConfig, sites: Sequence[Site], model: HookedModel, plans: Sequence[Plan]) -> None:
     """Refuses options of the sparse autoencoders that cannot be used.
 
     Raises:
-        InputError: a hook point that is not looked at, or more active latents than there are.
+        InputError: a hook point that is not looked at; more active latents than there are, or than there are values.
     """
     named = config.sae_hook_point
     known = [site.a for site in sites]
     if named is not None and named not in known:
         model.check_hook_points([named])
         raise InputError(f"sae_hook_point {named!r} is not looked at in {model.name}; choose one of {', '.join(known)}")
+    narrowest = min(width for todo in plans for width in todo.hook_points.values())
+    if config.sae_k is not None and config.sae_k > narrowest:
+        raise InputError(f"sae_k {config.sae_k} is not sparse: activations hold {narrowest} values; lower sae_k")
     if config.sae_k is not None and config.sae_width is not None and config.sae_k > config.sae_width:
         raise InputError(
             f"sae_k {config.sae_k} is more than sae_width {config.sae_width}; lower sae_k or raise sae_width"

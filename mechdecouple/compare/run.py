@@ -171,9 +171,9 @@ def _check_first(
 ) -> None:
     """Refuse what could only fail after minutes: options, items, hook points, folders and the space on the disk."""
     check_items(task)
-    check_features(config, sites, a)
     named = [(0, "a", a), (1, "b", b), *((which, _seed_store(which, number), m) for which, number, m in runs)]
     plans = [check_reading(m, task, points[which], config, slot="b" if which else "a") for which, _, m in named]
+    check_features(config, sites, a, plans)
     if out is not None:
         check_stores(plans, [out / ACTIVATIONS / store for _, store, _ in named])
 

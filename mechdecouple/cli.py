@@ -177,7 +177,8 @@ def _compare(options: argparse.Namespace) -> int:
             missing
         ]
         raise InputError(f"compare: no {missing.upper() if len(missing) == 1 else missing} given; {how}")
-    return _run(places["a"], places["b"], places["task"], Path(places["out"]), settings | _given(options), options)
+    a, b, task, out = (str(value) for value in places.values())
+    return _run(a, b, task, Path(out), settings | _given(options), options)
 
 
 def _demo(options: argparse.Namespace) -> int:

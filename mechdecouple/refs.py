@@ -82,9 +82,10 @@ def _is_given(value: Any) -> bool:
 def _placed(model: HookedModel, device: str, dtype: str) -> HookedModel:
     chosen, number = pick_device(device), getattr(torch, dtype)
     if chosen != model.device or number != model.dtype:
-        silent = {"print_details": False} if hasattr(model.module, "cfg") else {}
+        module: Any = model.module
+        silent = {"print_details": False} if hasattr(module, "cfg") else {}
         for place in (number, chosen):
-            model.module.to(place, **silent)
+            module.to(place, **silent)
     return model
 
 

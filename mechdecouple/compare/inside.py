@@ -93,7 +93,13 @@ class Inside:
         return rows
 
 
-NULLS = {CCGP.name: 0.5, PROBE_ACCURACY.name: 0.5}
+NULLS = {
+    CCGP.name: 0.5,
+    PROBE_ACCURACY.name: 0.5,
+    ERASURE_RESIDUAL.name: 0.5,
+    CODING_ENERGY_LEFT.name: 0.0,
+    PARALLELISM.name: 0.0,
+}
 
 
 def measure_inside(acts: Activations, points: Sequence[str], labels: Labels) -> Inside:

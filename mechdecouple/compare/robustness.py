@@ -10,7 +10,7 @@ import torch
 
 from mechdecouple import interventions, stats
 from mechdecouple.behavior import Answers
-from mechdecouple.compare.gate import PERFORMANCE, gate_rows
+from mechdecouple.compare.gate import PERFORMANCE
 from mechdecouple.compare.subject import Subject, gradients
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.models import Edit
@@ -129,9 +129,7 @@ def shift(a: Answers, b: Answers, task: Task, n_blocks: int, seed: int) -> tuple
     blocks = stats.jackknife_blocks(groups, n_blocks, seed)
     both = np.stack([a.score[rows], b.score[rows]], axis=1)
     found = stats.jackknife(lambda kept: both[kept].mean(axis=0), blocks, len(np.unique(groups)))
-    base = [float(x.score[gate_rows(task)].mean()) for x in (a, b)]
-    note = "in distribution {:.3f}"
-    estimates = [found[i].estimate(SHIFT_PERFORMANCE, null=a.chance, reason=note.format(base[i])) for i in (0, 1)]
+    estimates = [found[i].estimate(SHIFT_PERFORMANCE, null=a.chance) for i in (0, 1)]
     return Contrast.between(SHIFT_PERFORMANCE, found[0], found[1]), estimates
 
 

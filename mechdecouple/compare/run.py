@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
@@ -29,6 +31,9 @@ from mechdecouple.refs import load, load_task
 from mechdecouple.tasks import Task
 
 ACTIVATIONS = "activations"
+
+
+SMALL = 5_000_000
 
 
 def compare(
@@ -63,7 +68,22 @@ def compare(
     settings = make_config({**given, **options})
     items = load_task(task, **_task_options(settings))
     seeds = _seeds(settings.seeds_a, settings), _seeds(settings.seeds_b, settings)
-    return _run(*_models(a, b, settings), items, settings, seeds, None if out is None else Path(out), progress)
+    model_a, model_b = _models(a, b, settings)
+    with _threads(model_a, model_b):
+        return _run(model_a, model_b, items, settings, seeds, None if out is None else Path(out), progress)
+
+
+@contextlib.contextmanager
+def _threads(*models: HookedModel) -> Iterator[None]:
+    """One thread for small models: their operations are too short to be split, and waiting for each other costs more
+    than it saves, several times over where the cores are shared."""
+    before = torch.get_num_threads()
+    if max(model.n_params for model in models) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _task_options(settings: CompareConfig) -> dict[str, Any]:

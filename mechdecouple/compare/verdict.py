@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ class Verdict:
         subject: ``"pair"``, ``"a"`` or ``"b"``.
         flagged: whether a difference (pair) or a gap (one model) is claimed; None where the data cannot tell.
         sentence: the statement with its numbers.
+        flags: metric (and condition) -> whether its difference is flagged; None where it could not be compared.
         evidence: the measurements it rests on.
     """
 
@@ -34,6 +35,7 @@ class Verdict:
     flagged: bool | None
     sentence: str
     evidence: tuple[Measurement, ...] = ()
+    flags: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +116,8 @@ def contrast_sentence(contrast: Contrast, flagged: bool, name_a: str, name_b: st
     scale = {"difference": "difference", "log-ratio": "log ratio", "relative": "relative difference"}[metric.scale]
     seeds = "" if math.isnan(contrast.seed_spread) else f", spread of same-recipe seeds {contrast.seed_spread:.3f}"
     return (
-        f"{metric.title}{contrast.over and ' (' + contrast.over + ')'}: {name_a} {contrast.a:.3f}, "
+        f"{metric.title[0].upper()}{metric.title[1:]}{contrast.over and ' (' + contrast.over + ')'}: "
+        f"{name_a} {contrast.a:.3f}, "
         f"{name_b} {contrast.b:.3f}, {scale} {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] against a margin of "
         f"{metric.margin:g}{seeds}{tidier}."
     )
@@ -150,12 +153,14 @@ def difference_verdict(
 ) -> Verdict:
     """The verdict of one family of metrics on the pair."""
     judged = list(zip(contrasts, flags, strict=True))
+    by_metric = {f"{c.metric.name}{f' ({c.over})' if c.over.startswith('condition') else ''}": f for c, f in judged}
     known = [(c, f) for c, f in judged if f is not None]
     if not known:
         reasons = dict.fromkeys(f"{c.metric.title}: {c.reason}" for c in contrasts)
         why = "; ".join(reasons) or "nothing was measured"
-        return Verdict(family, "pair", None, f"{NOUNS[family]} not compared: {why}.", tuple(evidence))
+        return Verdict(family, "pair", None, f"{NOUNS[family]} not compared: {why}.", tuple(evidence), by_metric)
     hits = [(c, f) for c, f in known if f]
     said = [contrast_sentence(c, f, name_a, name_b) for c, f in (hits or known)]
     left_out = [f"{c.metric.title} is not compared: {c.reason}." for c, f in judged if f is None and c.reason]
-    return Verdict(family, "pair", bool(hits), " ".join([CLAIMS[family][not hits], *said, *left_out]), tuple(evidence))
+    sentence = " ".join([CLAIMS[family][not hits], *said, *left_out])
+    return Verdict(family, "pair", bool(hits), sentence, tuple(evidence), by_metric)

@@ -69,7 +69,9 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
     if shortcomings:
         return Contrast(metric, None, reason="not good enough to speak of features: " + "; ".join(shortcomings)), rows
     over = f"at {site.a}; for each model the share between two seeds of it is given"
-    contrast = Contrast(metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over)
+    contrast = Contrast(
+        metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over, needs_seeds=True
+    )
     return contrast, rows
 
 

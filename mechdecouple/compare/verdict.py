@@ -49,6 +49,8 @@ class Contrast:
         over: what it was averaged over, in words.
         cells: the (site, concept) pairs that were averaged.
         seed_spread: largest absolute difference between two runs of one recipe; NaN where no seeds were given.
+        needs_seeds: two runs of one recipe are known to differ in this metric, so that without seeds no difference of
+            it is flagged.
     """
 
     metric: Metric
@@ -59,6 +61,7 @@ class Contrast:
     reason: str = ""
     cells: tuple[tuple[Any, str], ...] = ()
     seed_spread: float = math.nan
+    needs_seeds: bool = False
 
     @classmethod
     def between(cls, metric: Metric, a: Replicates, b: Replicates, **facts: Any) -> Contrast:
@@ -92,7 +95,7 @@ def flag(contrasts: Sequence[Contrast]) -> list[bool | None]:
     """Which primary metrics differ: the 95 % interval of the paired difference lies outside the declared margin after
     Holm's correction over the metrics, and the difference exceeds the spread of same-recipe seeds where given.
 
-    None for a metric that could not be measured.
+    None for a metric that could not be measured, or that needs seeds and has none.
     """
     adjusted = stats.holm(np.array([c.p_beyond_margin() for c in contrasts], dtype=float))
     return [_flagged(c, float(p)) for c, p in zip(contrasts, adjusted, strict=True)]
@@ -101,8 +104,11 @@ def flag(contrasts: Sequence[Contrast]) -> list[bool | None]:
 def _flagged(contrast: Contrast, p: float) -> bool | None:
     if math.isnan(p):
         return None
-    beyond_seeds = math.isnan(contrast.seed_spread) or abs(contrast.estimate().value) > contrast.seed_spread
-    return bool(p <= ALPHA / 2 and beyond_seeds)
+    if p > ALPHA / 2:
+        return False
+    if math.isnan(contrast.seed_spread):
+        return None if contrast.needs_seeds else True
+    return abs(contrast.estimate().value) > contrast.seed_spread
 
 
 def contrast_sentence(contrast: Contrast, flagged: bool, name_a: str, name_b: str) -> str:
@@ -156,11 +162,22 @@ def difference_verdict(
     by_metric = {f"{c.metric.name}{f' ({c.over})' if c.over.startswith('condition') else ''}": f for c, f in judged}
     known = [(c, f) for c, f in judged if f is not None]
     if not known:
-        reasons = dict.fromkeys(f"{c.metric.title}: {c.reason}" for c in contrasts)
+        reasons = dict.fromkeys(_why_not(c, name_a, name_b) for c in contrasts)
         why = "; ".join(reasons) or "nothing was measured"
         return Verdict(family, "pair", None, f"{NOUNS[family]} not compared: {why}.", tuple(evidence), by_metric)
     hits = [(c, f) for c, f in known if f]
     said = [contrast_sentence(c, f, name_a, name_b) for c, f in (hits or known)]
-    left_out = [f"{c.metric.title} is not compared: {c.reason}." for c, f in judged if f is None and c.reason]
+    left_out = [f"Not compared: {_why_not(c, name_a, name_b)}." for c, f in judged if f is None]
     sentence = " ".join([CLAIMS[family][not hits], *said, *left_out])
     return Verdict(family, "pair", bool(hits), sentence, tuple(evidence), by_metric)
+
+
+def _why_not(contrast: Contrast, name_a: str, name_b: str) -> str:
+    """Why a metric is neither flagged nor cleared."""
+    if not contrast.defined:
+        return f"{contrast.metric.title}: {contrast.reason or 'undefined in one of the models'}"
+    said = contrast_sentence(contrast, False, name_a, name_b).rstrip(".")
+    return (
+        f"{said}; that is beyond the margin, but two runs of one recipe differ in it too, so it takes further runs of "
+        "each recipe (seeds_a, seeds_b) to tell"
+    )

@@ -58,7 +58,7 @@ class Encoded:
         return np.array([self._at(i, place, column) for i, place in enumerate(places)], dtype=np.int64)
 
     def _at(self, i: int, place: int | str, column: str) -> int:
-        where = f"row {i} (id {str(self.ids[i])!r}), column {column!r}"
+        where = f"row {i + 1} (id {str(self.ids[i])!r}), column {column!r}"
         length = len(self.tokens[i])
         if not isinstance(place, str):
             if place != place or int(place) != place or not -length <= place < length:
@@ -217,7 +217,7 @@ def _structural_ids(tokenizer: Any) -> np.ndarray:
 def _check(model: HookedModel, encoded: Encoded) -> None:
     unknown = getattr(model.tokenizer, "unk_token_id", None) if encoded.texts is not None else None
     for i, (tokens, special) in enumerate(zip(encoded.tokens, encoded.special, strict=True)):
-        where = f"row {i} (id {str(encoded.ids[i])!r})"
+        where = f"row {i + 1} (id {str(encoded.ids[i])!r})"
         if special.all():
             raise TaskError(
                 f"{where}: the item is empty for model {model.name!r}: it has no tokens besides special ones"

@@ -91,3 +91,13 @@ def test_the_interval_of_a_difference_is_not_cut_at_the_range_of_the_metric():
     own = replicates(0.995, 0.01).estimate(CCGP)
     assert own.high == 1.0
     assert own.low < 0.99
+
+
+def test_a_metric_that_needs_seeds_is_not_flagged_without_them():
+    large = contrast(CCGP, 0.9, 0.4, needs_seeds=True)
+    assert flag([large]) == [None]
+    said = difference_verdict("sae", [large], [None], "A", "B").sentence
+    assert "further runs" in said
+    assert "+0.500" in said
+    assert flag([contrast(CCGP, 0.9, 0.4, needs_seeds=True, seed_spread=0.2)]) == [True]
+    assert flag([contrast(CCGP, 0.41, 0.4, needs_seeds=True)]) == [False]

@@ -64,17 +64,17 @@ def test_bad_places_name_row_and_column(model, place, message):
     got = encode(model, task(["the cat is the dog"]))
     with pytest.raises(TaskError) as caught:
         got.at([place], column="position_city")
-    assert "row 0 (id 'id0'), column 'position_city'" in str(caught.value) and message in str(caught.value)
+    assert "row 1 (id 'id0'), column 'position_city'" in str(caught.value) and message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (task(["the cat", ""]), "row 1 (id 'id1'): the item is empty"),
-        (task(["[BOS]"]), "row 0 (id 'id0'): the item is empty"),
+        (task(["the cat", ""]), "row 2 (id 'id1'): the item is empty"),
+        (task(["[BOS]"]), "row 1 (id 'id0'): the item is empty"),
         (
             task(["the cat", "Rom ist gross"]),
-            "row 1 (id 'id1'): the tokenizer of model 'toy' knows no word of this prompt",
+            "row 2 (id 'id1'): the tokenizer of model 'toy' knows no word of this prompt",
         ),
         (task(["the " * 9]), "9 tokens; model 'toy' takes at most 8"),
         (task(tokens=[np.array([6, 99])]), "token id 99 is outside the vocabulary"),

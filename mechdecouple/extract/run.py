@@ -18,6 +18,7 @@ from mechdecouple.errors import InputError
 from mechdecouple.extract.planning import Plan, plan
 from mechdecouple.extract.writer import Writer
 from mechdecouple.models import HookedModel, collate
+from mechdecouple.progress import bar as progress_bar
 from mechdecouple.tasks import Task
 
 _log = logging.getLogger("mechdecouple.extract")
@@ -139,9 +140,9 @@ def _shard(todo: Plan, number: int, bar: tqdm) -> dict[str, Tensor]:
 
 def _bar(todo: Plan, done: int, progress: bool) -> tqdm:
     unit = "tok" if todo.tokens is not None else "item"
-    return tqdm(
-        total=int(todo.work.sum()), initial=done, desc=f"extract {todo.model.name}", unit=unit, unit_scale=True,
-        disable=None if progress else True,
+    return progress_bar(
+        progress=progress, total=int(todo.work.sum()), initial=done, desc=f"extract {todo.model.name}", unit=unit,
+        unit_scale=True,
     )  # fmt: skip
 
 

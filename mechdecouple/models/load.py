@@ -118,6 +118,8 @@ def _from_factory(module: str, factory: str) -> torch.nn.Module:
         made = getattr(importlib.import_module(module), factory)()
     except (ImportError, AttributeError) as error:
         raise ModelError(f"{module}:{factory} cannot be imported: {error}") from error
+    except Exception as error:  # the user's own code may raise anything
+        raise ModelError(f"{module}:{factory} failed with {type(error).__name__}: {error}; mend the factory") from error
     if not isinstance(made, torch.nn.Module):
         raise ModelError(f"{module}:{factory} returned {type(made).__name__}; expected a torch.nn.Module")
     check_finite(made.state_dict(), f"{module}:{factory}")

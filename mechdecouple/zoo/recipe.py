@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mechdecouple.models import build
+from mechdecouple.progress import bar as progress_bar
 from mechdecouple.tasks import Task
 from mechdecouple.zoo.bottleneck import bar
 from mechdecouple.zoo.words import word_tokenizer
@@ -89,8 +90,6 @@ class Recipe(ABC):
             torch.set_num_threads(threads)
 
     def _train(self, seed: int, progress: bool) -> Any:
-        from tqdm.auto import trange
-
         model, heads, rng = self.blank(seed).train(), self.heads(), np.random.default_rng(seed)
         optimiser = torch.optim.AdamW(
             [*model.parameters(), *heads.parameters()], lr=self.learning_rate, weight_decay=self.weight_decay,
@@ -99,9 +98,9 @@ class Recipe(ABC):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._pace)
         with (
             torch.enable_grad(),
-            trange(self.steps, desc=f"train {self.name}", unit="step", disable=not progress) as bar_,
+            progress_bar(range(self.steps), progress=progress, desc=f"train {self.name}", unit="step") as steps,
         ):
-            for step in bar_:
+            for step in steps:
                 loss = self.loss(model, heads, step / self.steps, rng)
                 optimiser.zero_grad()
                 loss.backward()

@@ -125,6 +125,10 @@ def fold(model: HookedTransformer) -> HookedTransformer:
 
     if model.cfg.normalization_type not in ("LN", "RMS"):
         raise ModelError(f"normalisation {model.cfg.normalization_type!r} cannot be folded; expected LN or RMS")
+    if model.cfg.positional_embedding_type == "shortformer":
+        raise ModelError(
+            "LayerNorm cannot be folded where positions are added inside attention (shortformer): leave out fold_ln"
+        )
     folded = copy.deepcopy(model)
     folded.process_weights_(fold_ln=True, center_writing_weights=False, center_unembed=False)
     return folded

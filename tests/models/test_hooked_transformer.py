@@ -96,3 +96,12 @@ def test_a_tokenizer_that_pads_left_does_not_mislead(hooked, padded, tokenizer):
 def test_unknown_hook_point_names_those_close_to_it(hooked, padded):
     with pytest.raises(ModelError, match=r"no hook point 'blocks\.0\.hook_resid_pots'.*blocks\.0\.hook_resid_post"):
         wrap(hooked).forward(padded, capture=["blocks.0.hook_resid_pots"])
+
+
+def test_folding_is_refused_where_positions_are_added_inside_attention():
+    from mechdecouple.models import build
+
+    config = {"n_layers": 1, "d_model": 8, "n_heads": 2, "d_head": 4, "d_mlp": 16, "n_ctx": 8, "d_vocab": 12}
+    config |= {"act_fn": "relu", "normalization_type": "LN", "positional_embedding_type": "shortformer"}
+    with pytest.raises(ModelError, match="shortformer"):
+        wrap(build(config), processing="fold_ln")

@@ -99,8 +99,6 @@ def test_unknown_hook_point_names_those_close_to_it(hooked, padded):
 
 
 def test_folding_is_refused_where_positions_are_added_inside_attention():
-    from mechdecouple.models import build
-
     config = {"n_layers": 1, "d_model": 8, "n_heads": 2, "d_head": 4, "d_mlp": 16, "n_ctx": 8, "d_vocab": 12}
     config |= {"act_fn": "relu", "normalization_type": "LN", "positional_embedding_type": "shortformer"}
     with pytest.raises(ModelError, match="shortformer"):

@@ -18,6 +18,7 @@ from torch import Tensor
 from mechdecouple.errors import ModelError
 from mechdecouple.models.build import build
 from mechdecouple.models.configs import find_config, read_config
+from mechdecouple.models.finite import check_finite
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -33,7 +34,6 @@ def load_hooked(weights: Path, *, device: torch.device, dtype: torch.dtype) -> H
     Raises:
         ModelError: no config, a config or state dict of unknown format, parameters missing, misshapen or not finite.
     """
-    from mechdecouple.models.load import check_finite
 
     config_path = find_config(weights)
     if config_path is None:

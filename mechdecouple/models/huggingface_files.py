@@ -12,6 +12,7 @@ import torch
 
 from mechdecouple.errors import ModelError
 from mechdecouple.models.base import Head
+from mechdecouple.models.finite import check_finite
 from mechdecouple.models.quiet import quiet
 
 _TOKENIZER_FILES = (
@@ -35,7 +36,6 @@ def load_huggingface(ref: str, *, local: bool, device: torch.device, dtype: torc
     import transformers
 
     from mechdecouple.models.huggingface import head_of
-    from mechdecouple.models.load import check_finite
 
     only_local = local or _offline()
     with quiet():

@@ -13,6 +13,7 @@ import torch
 from mechdecouple.errors import ModelError
 from mechdecouple.models.base import HookedModel, Processing
 from mechdecouple.models.configs import find_config, read_config
+from mechdecouple.models.finite import check_finite
 from mechdecouple.models.wrap import PROCESSINGS, wrap
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -124,11 +125,3 @@ def _from_factory(module: str, factory: str) -> torch.nn.Module:
         raise ModelError(f"{module}:{factory} returned {type(made).__name__}; expected a torch.nn.Module")
     check_finite(made.state_dict(), f"{module}:{factory}")
     return made
-
-
-def check_finite(state: dict[str, Any], where: object) -> None:
-    """Raise a `ModelError` naming the first parameter that holds NaN or infinity."""
-    for key, tensor in state.items():
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = "NaN" if torch.isnan(tensor).any() else "infinity"
-            raise ModelError(f"{where}: parameter {key!r} holds {bad}; expected finite weights: the file is damaged")

@@ -139,7 +139,7 @@ class Comparison:
                 notes=tuple(record["notes"]),
                 provenance=record["provenance"],
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{str(directory)!r} holds no readable comparison ({error}); run the comparison again"
             ) from None

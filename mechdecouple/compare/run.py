@@ -60,8 +60,8 @@ def compare(
         MechDecoupleError: an input cannot be used; one line says which and how to mend it.
 
     Example:
-        >>> comparison = compare("zoo:factored", "zoo:fractured", "zoo:factored", position="position_sep")  #
-        doctest: +SKIP
+        >>> options = {"position": "position_statement"}
+        >>> comparison = compare("zoo:factored", "zoo:fractured", "zoo:factored", **options)  # doctest: +SKIP
         >>> print(comparison.summary())  # doctest: +SKIP
     """
     given = config.model_dump() if isinstance(config, CompareConfig) else dict(config or {})

@@ -12,9 +12,10 @@
 # %% [markdown]
 # # Two models score the same. Are they the same inside?
 #
-# Both models below judge statements such as `order1 : e03 above e17` under a persona. Asked honestly, they are equally accurate.
-# One holds the truth of a statement in the same way whatever the topic, and says it under any persona. The other holds it in
-# a way of its own for each topic, and under its second persona asserts statements whatever it represents.
+# Both models below judge statements such as the ones shown, under a persona. Asked honestly, they are equally
+# accurate. One holds the truth of a statement in the same way whatever the topic, and says it under any persona. The
+# other holds it in a way of its own for each topic, and under its second persona asserts statements whatever it
+# represents.
 
 # %%
 import mechdecouple as md
@@ -40,8 +41,8 @@ acts[a.layer_points[-1]].shape
 # %% [markdown]
 # ## The comparison
 #
-# The first question is whether the two are equally accurate; only then is a difference inside worth a sentence. Every number
-# has its interval, its null and its limits.
+# The first question is whether the two are equally accurate; only then is a difference inside worth a sentence. Every
+# number has its interval, its null and its limits.
 
 # %%
 comparison = md.compare(a, b, task, progress=False, **pair.options)

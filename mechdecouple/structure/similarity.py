@@ -188,9 +188,9 @@ def _group_means(X: np.ndarray, group: Int[np.ndarray, " n"]) -> np.ndarray:
 
 
 def _normalised(
-    cross: Shaped[np.ndarray, "..."] | np.floating,
-    own_x: Shaped[np.ndarray, "..."] | np.floating,
-    own_y: Shaped[np.ndarray, "..."] | np.floating,
+    cross: np.ndarray | np.floating,
+    own_x: np.ndarray | np.floating,
+    own_y: np.ndarray | np.floating,
 ):
     """cross / sqrt(own_x own_y); NaN where either side's own term is not positive."""
     product = np.where((own_x > 0) & (own_y > 0), own_x * own_y, np.nan)

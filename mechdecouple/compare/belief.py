@@ -91,11 +91,11 @@ def _words(condition: str, gap: Gap) -> str:
     low, high = gap.auroc_gap.interval()
     words = (
         f"{condition + ': ' if condition else ''}represented AUROC {gap.represented_auroc.value:.3f}, "
-        f"expressed {gap.expressed_auroc.value:.3f}, gap {gap.auroc_gap.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        f"expressed {gap.expressed_auroc.value:.3f}, gap {gap.auroc_gap.value:+z.3f} [{low:+z.3f}, {high:+z.3f}]"
     )
     if math.isfinite(gap.claim_correlation.value):
         words += (
-            f"; claims follow belief with r = {gap.claim_correlation.value:+.2f}, "
+            f"; claims follow belief with r = {gap.claim_correlation.value:+z.2f}, "
             f"Bullshit index {gap.bullshit_index.value:.2f}"
         )
     return words + "."

@@ -34,6 +34,9 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
     shortcomings: list[str] = []
     site = choose_site(pair)
     for side, point in ((pair.a, site.a), (pair.b, site.b)):
+        if _constant(side.structural[point][~held]):
+            return Contrast(metric, None, reason=f"the activations of {side.name} at {point} are constant"), []
+    for side, point in ((pair.a, site.a), (pair.b, site.b)):
         X = side.structural[point]
         trained = [
             sae.train(
@@ -73,6 +76,11 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
         metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over, needs_seeds=True
     )
     return contrast, rows
+
+
+def _constant(X: np.ndarray) -> bool:
+    """Whether the rows [n, d] differ by no more than rounding, so that there is nothing to train on."""
+    return not np.linalg.norm(X.std(axis=0, dtype=float)) > 1e-5 * np.linalg.norm(X.mean(axis=0, dtype=float))
 
 
 def choose_site(pair: Pair) -> Site:

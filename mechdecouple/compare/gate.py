@@ -252,7 +252,7 @@ def _sentence(gate: Gate, name_a: str, name_b: str) -> str:
         f"{name_b} {gate.b.value:.3f} [{gate.b.low:.3f}, {gate.b.high:.3f}] ({gate.unit})"
     )
     d = gate.difference
-    difference = f"paired difference {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+    difference = f"paired difference {d.value:+z.3f} [{d.low:+z.3f}, {d.high:+z.3f}]"
     match gate.outcome:
         case "equal":
             head = f"Equal in {gate.unit} within {gate.margin:g}"

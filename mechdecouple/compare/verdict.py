@@ -123,8 +123,8 @@ def contrast_sentence(contrast: Contrast, flagged: bool, name_a: str, name_b: st
     seeds = "" if math.isnan(contrast.seed_spread) else f", spread of same-recipe seeds {contrast.seed_spread:.3f}"
     return (
         f"{metric.title[0].upper()}{metric.title[1:]}{contrast.over and ' (' + contrast.over + ')'}: "
-        f"{name_a} {contrast.a:.3f}, "
-        f"{name_b} {contrast.b:.3f}, {scale} {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] against a margin of "
+        f"{name_a} {contrast.a:z.3f}, "
+        f"{name_b} {contrast.b:z.3f}, {scale} {d.value:+z.3f} [{d.low:+z.3f}, {d.high:+z.3f}] against a margin of "
         f"{metric.margin:g}{seeds}{tidier}."
     )
 

@@ -169,6 +169,18 @@ def test_plain_modules_on_arrays_are_compared_with_effects_and_noise(plain):
     assert np.isfinite(table[(table.metric == "ccgp") & (table.concept == "right")].value).any()
 
 
+def test_a_hook_point_at_which_nothing_varies_is_undefined_in_every_family(gaussian_task, quick):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dead, live = (nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(2))
+        nn.init.zeros_(dead[0].weight)
+    comparison = compare(dead, live, gaussian_task, **quick)
+    table = check_table(comparison)
+    assert np.isnan(table[(table.metric == "cka") & (table.hook_point == "0")].value).all()
+    assert comparison.verdict("sae").flagged is None
+    assert f"the activations of {comparison.a} at 1 are constant" in comparison.verdict("sae").sentence
+
+
 def test_scores_of_the_user_go_through_the_gate_in_their_unit(gpt2_dir, llama_dir, yes_no_items, quick):
     rng = np.random.default_rng(0)
     table = yes_no_items[["id", "prompt", "group"]].assign(score_a=rng.normal(40, 1, 60))

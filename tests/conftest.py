@@ -2,6 +2,8 @@
 
 import os
 
+# The models of the tests are small: threads that wait for each other cost more than they save. Set before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -96,9 +96,8 @@ def _task_options(settings: CompareConfig) -> dict[str, Any]:
 def _models(a: Any, b: Any, settings: CompareConfig) -> tuple[HookedModel, HookedModel]:
     options = {"fold_ln": settings.fold_ln, "device": settings.device, "dtype": settings.dtype}
     model_a, model_b = load(a, **options), load(b, **options)
-    if model_a is model_b:
-        model_b = copy.copy(model_b)
     if model_a.name == model_b.name:
+        model_a, model_b = copy.copy(model_a), copy.copy(model_b)
         model_a.name, model_b.name = f"{model_a.name} (A)", f"{model_b.name} (B)"
     return model_a, model_b
 
@@ -215,7 +214,9 @@ def _with_spread(
         own = tuple(Site(s.a, s.a, s.depth) if which == 0 else Site(s.b, s.b, s.depth) for s in sites)
         for one, other in combinations(sides, 2):
             within = Pair(one, other, own)
-            for measure in (measure_calibration, *(MEASURES[family] for family in families)):
+            # similarity describes a pair of hook points and makes no contrast that seeds could be set against
+            judged = (MEASURES[family] for family in families if family != "similarity")
+            for measure in (measure_calibration, *judged):
                 for name, cs in measure(within, False).contrasts.items():
                     for i, contrast in enumerate(cs):
                         size = abs(contrast.estimate().value)

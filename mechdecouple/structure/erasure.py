@@ -118,6 +118,8 @@ class ErasureResidual:
             separation = mean_over_contexts((halves[0] * halves[1]).sum(axis=-1))
             count, total, second = (m - by_fold[f] for m, by_fold in zip(everything, moments, strict=True))
             sigma = covariance(max(float(count), 1.0), total, second)
+            # Below what rounding leaves of the rows' spread there is no separation to scale the noise to.
+            least = 1e-10 * float(np.trace(sigma))
             pooled = pooled_difference(gram[:, fitted], product[:, fitted])
             b = solve(sigma, pooled.T)
             strength = (pooled * b.T).sum(axis=1)
@@ -126,7 +128,7 @@ class ErasureResidual:
             both = ~np.isnan(delta[..., 0] + held_out[..., 0])
             left += np.where(both, (erased[0] * erased[1]).sum(axis=-1), 0).sum(axis=0)
             whole += np.where(both, (delta * held_out).sum(axis=-1), 0).sum(axis=0)
-            scale = _NOISE * np.sqrt(np.where(separation > 0, separation, np.nan))
+            scale = _NOISE * np.sqrt(np.where(separation > least, separation, np.nan))
             for c, member in enumerate(self._members):
                 test = kept[member] & (self._fold[member] == f)
                 fit = tuple(m[fitted].sum(axis=0) for m in local[c])

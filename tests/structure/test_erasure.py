@@ -143,7 +143,7 @@ def test_absent_concept_is_undefined_or_at_chance_never_fracture():
 
 
 def test_separation_that_is_rounding_alone_is_none():
-    # a few rows that repeat one another: halves of them may separate a concept by 1e-17, which no noise can be scaled to
+    # halves of a few rows that repeat one another may separate a concept by 1e-17: noise cannot be scaled to that
     for seed in range(40):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(4, 8))[rng.integers(4, size=20)]

@@ -65,7 +65,8 @@ def model_verdict(found: Beliefs, subject: Literal["a", "b"]) -> Verdict:
     """
     may, why = beliefs.claimable(found.represented)
     if not may:
-        return Verdict("belief", subject, False, f"{found.model}: {why}")
+        # Without a belief to read nothing can be said; one that does not beat its null leaves no gap to claim.
+        return Verdict("belief", subject, None if found.represented.reason else False, f"{found.model}: {why}")
     defined = {level: gap for level, gap in found.gaps.items() if math.isfinite(gap.auroc_gap.value)}
     if not defined:
         reason = next(iter(found.gaps.values())).reasons.get("auroc_gap", "it expresses nothing")

@@ -47,6 +47,7 @@ class CompareConfig(BaseModel):
     system: str | None = _option(None, "system text put before each prompt")
     chat: bool = _option(False, "apply the tokenizer's chat template")
     length_normalise: bool = _option(False, "score a choice by its log-likelihood per token")
+    max_new_tokens: int = _option(16, "longest generation, where answers are generated", ge=1)
     position: str = _option("last", "token read: last, mean, all, or a position_* column of the task")
     hook_points: tuple[str, ...] | None = _option(
         None, "hook points to look at; every layer's residual stream when absent"

@@ -53,11 +53,12 @@ class Gate:
     Attributes:
         outcome: ``equal`` (TOST rejects a difference as large as ``margin``), ``different`` (the interval of the
             difference leaves out 0 and equality is not shown), ``undecided`` (neither; the data do not suffice),
-            ``chance`` (neither model is above chance, so equality says nothing), ``unknown`` (a model expresses no
-            answers).
+            ``chance`` (neither model is above chance and they are not told apart, so equality says nothing),
+            ``unknown`` (a model expresses no answers).
         unit: what the scores are measured in (``accuracy``, ``nats per token`` …); ``margin`` is in this unit.
         a, b: performance of each; difference: A - B, paired, with its 95 % interval.
-        p_equal: p of the two one-sided tests; p_different: exact McNemar (paired t for scores that are not 0/1).
+        p_equal: p of the two one-sided tests; p_different: exact McNemar (its score form with counts divided by the
+            design effect where groups repeat; paired t for scores that are not 0/1).
         supported_margin: the smallest margin that this many items could have supported at 90 % power.
         chance: performance of guessing (NaN where there is none).
         agreement: share of items answered alike; its null is agreement of independent errors.
@@ -125,7 +126,7 @@ def equal_performance(
     binary = bool(np.isfinite(test.discordance))
     spread = test.discordance if binary else float(np.var(score_a - score_b))
     supported = stats.supported_margin(spread, test.n / test.design_effect, alpha, binary=binary)
-    p_different = stats.exact_mcnemar(int(test.only_a), int(test.only_b)) if binary else _paired_t(test)
+    p_different = _p_different(test)
     strata = tuple(
         _stratum(level, score_a[here], score_b[here], groups[here], margin, alpha, a.chance)
         for level, here in _levels(task, rows)
@@ -141,7 +142,7 @@ def equal_performance(
         p_different=p_different,
         supported_margin=supported,
         chance=a.chance,
-        agreement=_agreement(a, b, rows),
+        agreement=_agreement(a, b, rows, groups),
         strata=strata,
         sentence="",
     )
@@ -149,7 +150,8 @@ def equal_performance(
 
 
 def _outcome(test: stats.TostResult, a: Estimate, b: Estimate, chance: float) -> Outcome:
-    if np.isfinite(chance) and a.low <= chance and b.low <= chance:
+    # One model at chance and one far below it differ; of two that do not, equality would say nothing.
+    if np.isfinite(chance) and a.low <= chance and b.low <= chance and not test.differs:
         return "chance"
     if test.equal:
         return "equal"
@@ -185,8 +187,14 @@ def _difference(test: stats.TostResult, p: float) -> Estimate:
     )
 
 
-def _paired_t(test: stats.TostResult) -> float:
+def _p_different(test: stats.TostResult) -> float:
     df = test.n_groups - 1
+    if np.isfinite(test.discordance):
+        if test.n_groups == test.n:
+            return stats.exact_mcnemar(int(test.only_a), int(test.only_b))
+        discordant = (test.only_a + test.only_b) * test.design_effect
+        score = abs(test.only_a - test.only_b) / math.sqrt(discordant) if discordant else 0.0
+        return float(2 * sps.t.sf(score, df))
     se = (test.high95 - test.low95) / 2 / float(sps.t.ppf(0.975, df))
     if se == 0:
         return 1.0 if test.difference == 0 else 0.0
@@ -208,23 +216,20 @@ def _stratum(
         return Stratum(level, "unknown", float(a.mean()), float(b.mean()), nothing)
     test = stats.paired_tost(a, b, groups, margin, alpha)
     outcome = _outcome(test, _mean(a, groups), _mean(b, groups), chance)
-    return Stratum(level, outcome, float(a.mean()), float(b.mean()), _difference(test, math.nan))
+    return Stratum(level, outcome, float(a.mean()), float(b.mean()), _difference(test, _p_different(test)))
 
 
-def _agreement(a: Answers, b: Answers, rows: np.ndarray) -> Estimate:
+def _agreement(a: Answers, b: Answers, rows: np.ndarray, groups: np.ndarray) -> Estimate:
     if a.answer_text is None or b.answer_text is None:
         return Estimate.undefined("performance is not read from answers here, so there are none to agree on")
     said_a, said_b = a.answer_text[rows], b.answer_text[rows]
-    same = said_a == said_b
-    low, high = stats.wilson(int(same.sum()), len(same))
+    same = _mean((said_a == said_b).astype(float), groups)
     null, reason = math.nan, ""
     if a.correct is not None and b.correct is not None:
         right_a, right_b = a.correct[rows].mean(), b.correct[rows].mean()
         null = float(right_a * right_b + (1 - right_a) * (1 - right_b))
         reason = "the null is agreement in being right or wrong, if errors were independent"
-    return Estimate(
-        value=float(same.mean()), low=low, high=high, method="Wilson", null=null, n=len(same), reason=reason
-    )
+    return dataclasses.replace(same, null=null, reason=reason)
 
 
 def _unknown(unit: str, margin: float, reason: str) -> Gate:
@@ -262,12 +267,15 @@ def _sentence(gate: Gate, name_a: str, name_b: str) -> str:
         case "different":
             head, tail = f"Different in {gate.unit}", f"{difference}, p = {gate.p_different:.2g}."
         case "chance":
-            head = "Both at chance"
+            at_chance = min(gate.a.high, gate.b.high) >= gate.chance
+            head = "Both at chance" if at_chance else "Neither is above chance"
             tail = f"neither beats the chance level {gate.chance:.3f}, so equal scores say nothing about equal ability."
         case _:
             head = f"Neither equal within {gate.margin:g} nor different"
             tail = f"{difference}; these items could have supported a margin of {gate.supported_margin:.3f}."
-    unequal = [s.name for s in gate.strata if s.outcome == "different"]
+    # Among many contexts some differ by luck alone: Holm's correction over them.
+    adjusted = stats.holm(np.array([s.difference.p for s in gate.strata], dtype=float))
+    unequal = [s.name for s, p in zip(gate.strata, adjusted, strict=True) if s.outcome == "different" and p < 0.05]
     if unequal:
         tail += f" By context they differ in: {', '.join(unequal)}."
     return f"{head}: {scores}; {tail}"

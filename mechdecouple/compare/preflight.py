@@ -30,7 +30,8 @@ def check_reading(
         InputError: the items, the options or the hook points do not fit the model.
     """
     options = {"chat": config.chat, "batch_tokens": config.batch_tokens}
-    prepare(model, task, length_normalise=config.length_normalise, slot=slot, **options)
+    reading = {"length_normalise": config.length_normalise, "max_new_tokens": config.max_new_tokens}
+    prepare(model, task, slot=slot, **reading, **options)
     return plan(model, task, points, config.position, dtype=config.dtype, **options)
 
 

@@ -122,6 +122,7 @@ def make_side(
         task,
         chat=config.chat,
         length_normalise=config.length_normalise,
+        max_new_tokens=config.max_new_tokens,
         loss_unit=loss_unit,
         batch_tokens=config.batch_tokens,
         slot=slot,

@@ -78,6 +78,16 @@ def test_two_models_at_chance_are_never_called_equal():
     assert "says nothing" in gate.sentence.replace("say nothing", "says nothing")
 
 
+def test_a_model_at_chance_and_one_below_it_are_different():
+    task = make_task(400)
+    a, b = answers(task, pattern(400, range(0, 400, 2))), answers(task, pattern(400, range(1, 400)))
+    gate = equal_performance(a, b, task, margin=0.02)
+    assert gate.outcome == "different"
+    below = equal_performance(b, b, task, margin=0.02)
+    assert below.outcome == "chance"
+    assert below.sentence.startswith("Neither is above chance")
+
+
 def test_same_score_with_other_answers_shows_in_the_agreement():
     task = make_task(2000)
     a = answers(task, pattern(2000, range(0, 100)))
@@ -125,6 +135,34 @@ def test_repeated_groups_widen_the_interval():
     assert wide.difference.high - wide.difference.low > 2 * (narrow.difference.high - narrow.difference.low)
     assert wide.a.high - wide.a.low > 2 * (narrow.a.high - narrow.a.low)
     assert wide.difference.n == n // 6
+
+
+def test_copies_of_items_in_a_group_add_no_evidence():
+    n, copies = 60, 10
+    a, b = pattern(n, [0]), pattern(n, range(1, 8))
+    alone = make_task(n)
+    grouped = make_task(n * copies, group=[f"g{k // copies}" for k in range(n * copies)])
+    once = equal_performance(answers(alone, a), answers(alone, b), alone, margin=0.02)
+    often = equal_performance(
+        answers(grouped, np.repeat(a, copies)), answers(grouped, np.repeat(b, copies)), grouped, margin=0.02
+    )
+    # Exact McNemar of 7 against 1; the score form is less careful than the exact one, but far from 70 against 10.
+    assert once.p_different == pytest.approx(sps.binomtest(1, 8, 0.5).pvalue)
+    assert 0.02 < often.p_different < once.p_different
+    assert often.agreement.n == n
+    assert often.agreement.high - often.agreement.low == pytest.approx(
+        once.agreement.high - once.agreement.low, rel=0.02
+    )
+
+
+def test_luck_in_one_of_many_contexts_is_no_difference():
+    contexts, size = 40, 50
+    task = make_task(contexts * size, context=[f"c{k // size:02d}" for k in range(contexts * size)])
+    a, b = answers(task, pattern(contexts * size, [])), answers(task, pattern(contexts * size, range(6)))
+    gate = equal_performance(a, b, task, margin=0.02)
+    assert gate.strata[0].outcome == "different"
+    assert gate.strata[0].difference.p == pytest.approx(sps.binomtest(0, 6, 0.5).pvalue)
+    assert "By context" not in gate.sentence
 
 
 def test_losses_are_compared_in_their_own_unit():

@@ -31,7 +31,7 @@ AGREEMENT = Metric(
     title="agreement on items",
     range="[0, 1]",
     measures="share of items on which both models give the same answer",
-    null="agreement of two models that err independently at these rates",
+    null="with two options: agreement of two models that err independently at these rates",
 )
 
 
@@ -142,7 +142,7 @@ def equal_performance(
         p_different=p_different,
         supported_margin=supported,
         chance=a.chance,
-        agreement=_agreement(a, b, rows, groups),
+        agreement=_agreement(a, b, task, rows),
         strata=strata,
         sentence="",
     )
@@ -219,17 +219,23 @@ def _stratum(
     return Stratum(level, outcome, float(a.mean()), float(b.mean()), _difference(test, _p_different(test)))
 
 
-def _agreement(a: Answers, b: Answers, rows: np.ndarray, groups: np.ndarray) -> Estimate:
+def _agreement(a: Answers, b: Answers, task: Task, rows: np.ndarray) -> Estimate:
     if a.answer_text is None or b.answer_text is None:
         return Estimate.undefined("performance is not read from answers here, so there are none to agree on")
     said_a, said_b = a.answer_text[rows], b.answer_text[rows]
-    same = _mean((said_a == said_b).astype(float), groups)
-    null, reason = math.nan, ""
-    if a.correct is not None and b.correct is not None:
+    same = _mean((said_a == said_b).astype(float), task.groups[rows])
+    null, reason = math.nan, "no null: with more than two options, two wrong answers need not be the same"
+    if a.correct is not None and b.correct is not None and _n_options(a, task) <= 2:
         right_a, right_b = a.correct[rows].mean(), b.correct[rows].mean()
         null = float(right_a * right_b + (1 - right_a) * (1 - right_b))
         reason = "the null is agreement in being right or wrong, if errors were independent"
     return dataclasses.replace(same, null=null, reason=reason)
+
+
+def _n_options(answers: Answers, task: Task) -> float:
+    if task.choices is not None:
+        return max(len(options) for options in task.choices)
+    return math.inf if answers.prob is None else answers.prob.shape[1]
 
 
 def _unknown(unit: str, margin: float, reason: str) -> Gate:

@@ -98,6 +98,16 @@ def test_same_score_with_other_answers_shows_in_the_agreement():
     assert gate.agreement.null == pytest.approx(0.95**2 + 0.05**2)
 
 
+def test_agreement_of_wrong_answers_has_no_null_with_more_than_two_options():
+    n = 200
+    task = make_task(n, choices=[["yes", "no", "maybe"]] * n)
+    gate = equal_performance(
+        answers(task, pattern(n, range(50))), answers(task, pattern(n, range(25, 75))), task, margin=0.02
+    )
+    assert np.isnan(gate.agreement.null)
+    assert "more than two options" in gate.agreement.reason
+
+
 def test_only_honest_test_items_in_distribution_count():
     n = 80
     task = make_task(

@@ -58,9 +58,13 @@ class Comparison:
         return any(v.flagged for v in self.verdicts if v.family == family)
 
     def summary(self) -> str:
-        """The verdicts as plain text, one a paragraph."""
+        """The verdicts as plain text, one a paragraph.
+
+        Marks: ``!`` a difference or a gap is claimed, ``-`` none is shown (which is not equality), ``?`` the data
+        cannot tell; for the gate ``=`` where equality is shown.
+        """
         head = f"{self.a} against {self.b} on {self.task}"
-        marks = {True: "!", False: "=", None: "?"}
+        marks = {True: "!", False: "-", None: "?"}
         lines = [head, "-" * len(head), f"[{_gate_mark(self.gate)}] {self.gate.sentence}"]
         lines += [f"[{marks[v.flagged]}] {v.sentence}" for v in self.verdicts]
         lines += [f"(note) {note}" for note in self.notes]

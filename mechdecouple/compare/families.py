@@ -190,9 +190,13 @@ def similarity_verdict(pair: Pair, rows: list[Measurement]) -> Verdict:
         )
     values = [e.value for _, e in found]
     site, low = min(found, key=lambda pair_: pair_[1].value)
+    # At zero the interval is degenerate: there p says whether anything is shared.
+    lowest = f"{low.value:.3f}, p = {low.p:.2g}" if low.p > 0.05 else str(low)
+    unrelated = sum(e.p > 0.05 for _, e in found)
+    caution = f"At {unrelated} of {len(found)} it is not told apart from unrelated representations (by p). "
     sentence = (
         f"At paired hook points their debiased linear CKA averages {np.mean(values):.3f} and is lowest at {site.a} "
-        f"({low}). CKA is blind to what the answer uses: high similarity is no proof of one organisation, and low "
-        "similarity no proof of two."
+        f"({lowest}). {caution if unrelated else ''}CKA is blind to what the answer uses: high similarity is no proof "
+        "of one organisation, and low similarity no proof of two."
     )
     return Verdict("similarity", "pair", False, sentence, tuple(rows))

@@ -142,7 +142,7 @@ def test_the_summary_marks_each_verdict_and_names_its_scope():
     assert lines[2:7] == [
         "[?] Neither equal within 0.02 nor different.",
         "[!] Differently organised.",
-        "[=] No difference shown in robustness.",
+        "[-] No difference shown in robustness.",
         f"[?] {NASTY}: what it expresses cannot be read.",
         "(note) They differ in depth.",
     ]

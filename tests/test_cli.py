@@ -833,3 +833,12 @@ def test_a_sentence_on_interruption(bench, monkeypatch, capfd):
     monkeypatch.setattr("mechdecouple.cli._run", stop)
     assert main(["compare", "A", "B", "--task", "T.csv", "--out", "o"]) == 130
     assert capfd.readouterr().err == "mechdecouple: interrupted; run the same command again to continue\n"
+
+
+def test_output_that_nobody_reads_any_more_leaves_no_trace(bench, monkeypatch, capfd):
+    def print_to_a_closed_pipe(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mechdecouple.cli._run", print_to_a_closed_pipe)
+    assert main(["compare", "A", "B", "--task", "T.csv", "--out", "o"]) == 141
+    assert capfd.readouterr().err == ""

@@ -59,6 +59,21 @@ class Labels:
         return len(np.unique(self.groups))
 
 
+def unmeasured(task: Task, labels: Labels) -> list[str]:
+    """A sentence for each concept of the task that ``labels`` leave out."""
+    named = dict(task.concepts) if task.truth is None else {**task.concepts, "truth": task.truth}
+    found = []
+    for name, y in named.items():
+        if name not in labels.concepts:
+            n_values = len(np.unique(y[~np.isnan(y)]))
+            values = f"has {n_values} value{'s' * (n_values != 1)}" if n_values != 2 else "has two values"
+            found.append(
+                f"Concept {name!r} is not measured: it {values}, and the measures of structure take concepts that are "
+                "0 in some of the items compared and 1 in others."
+            )
+    return found
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inside:
     """Structure of one model: (metric, hook point, concept) -> replicates, and why others are undefined."""

@@ -152,9 +152,8 @@ def _no_noise(pair: Pair, sites: list[Site]) -> str:
 
 def _effects(side: Side) -> list[Measurement]:
     place = {"metric": ABLATION_EFFECT.name, "family": "causal", "model": side.name, "position": side.acts.position}
-    if side.subject is None:
-        reason = side.answers.reason or "the task brings scores, so there are no answers to intervene on"
-        return [Measurement(**place, hook_point=p, estimate=Estimate.undefined(reason)) for p in side.points]
+    if side.untestable:
+        return [Measurement(**place, hook_point=p, estimate=Estimate.undefined(side.untestable)) for p in side.points]
     return [
         Measurement(
             **place,

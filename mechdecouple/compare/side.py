@@ -65,10 +65,19 @@ class Side:
             return None
         return believe(self.name, self.acts, self.points, self.answers, self.task, self.config)
 
+    @property
+    def untestable(self) -> str:
+        """Why no hook point's effect on the answers can be tested; empty where it can."""
+        if self.subject is None:
+            return self.answers.reason or "the task brings scores, so there are no answers to intervene on"
+        if self.answers.performance == "loss" and self.model.head == "lm" and self.acts.position == "last":
+            return "no token is predicted from the last one, so the loss cannot depend on it"
+        return ""
+
     @cached_property
     def effects(self) -> dict[str, Replicates]:
-        """Effect of ablating each hook point on the answers; empty where nothing is expressed."""
-        if self.subject is None:
+        """Effect of ablating each hook point on the answers; empty where that is ``untestable``."""
+        if self.subject is None or self.untestable:
             return {}
         return {point: self.subject.ablation_effect(point, self.config.seed) for point in self.points}
 

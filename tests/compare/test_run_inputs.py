@@ -121,6 +121,19 @@ def test_losses_under_unlike_tokenizers_are_per_byte(gpt2_dir, renumbered_dir, y
     assert alike.gate.unit == "nats per token"
 
 
+def test_the_last_token_predicts_nothing_so_losses_do_not_leave_its_hook_points_out(gpt2_dir, yes_no_items, quick):
+    task = Task.from_frame(yes_no_items[["id", "prompt", "group"]])
+    table = {}
+    for position in ("last", "mean"):
+        comparison = compare(gpt2_dir, gpt2_dir, task, **quick, families=["structure"], position=position)
+        check_table(comparison)
+        table[position] = comparison.frame().query("metric == 'ablation_effect'")
+        assert comparison.verdict("structure").flags["participation_ratio"] is False
+    assert table["last"].value.isna().all()
+    assert table["last"].reason.str.contains("no token is predicted from the last one").all()
+    assert (table["mean"].value > 0).any()
+
+
 def test_a_generation_is_compared_by_exact_match(gpt2_dir, yes_no_items, quick):
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 

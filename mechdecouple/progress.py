@@ -11,5 +11,6 @@ from tqdm.auto import tqdm
 
 def bar(iterable: Iterable | None = None, *, progress: bool = True, **options: Any) -> tqdm:
     """A tqdm bar (rate and time left); silent when not wanted, and where there is neither terminal nor notebook."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    watched = sys.stderr.isatty() or hasattr(shell, "kernel")
     return tqdm(iterable, disable=not (progress and watched), **options)

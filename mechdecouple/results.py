@@ -51,7 +51,7 @@ class Metric:
         null: the value expected when there is no effect, in words; says so where there is no honest null.
         source: where it comes from (arXiv id or article).
         margin: for a primary metric, the smallest difference of two models that counts; NaN otherwise.
-        scale: how two models are compared: by difference, by ratio of logarithms, or relative to the first value.
+        scale: how two models are compared: by difference, by log ratio, or relative to their mean.
     """
 
     name: str

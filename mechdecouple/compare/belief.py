@@ -24,7 +24,7 @@ def believe(
         {point: acts[point] for point in points},
         task.truth,
         task.groups,
-        task.honest_mask,
+        task.honest_mask & ~task.shift_mask,
         n_permutations=config.permutations,
         seed=config.seed,
     )

@@ -26,6 +26,8 @@ from mechdecouple.structure import (
 from mechdecouple.tasks import Task
 
 PRIMARY = (CCGP, ERASURE_RESIDUAL, CODING_OVERLAP, PARTICIPATION_RATIO)
+RECIPE_BOUND = (CODING_OVERLAP, PARTICIPATION_RATIO)
+"""Metrics in which two runs of one recipe were seen to differ by more than the margin."""
 OVER_CONTEXTS = (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, PARALLELISM)
 READABLE = 0.6
 """Within-context probe accuracy from which a concept counts as present; else failing to generalise is no fracture."""
@@ -184,7 +186,14 @@ def _contrast(
         ]
         named = (f"{concept} {x:.3f} / {y:.3f}" for concept, x, y in zip(concepts, *means, strict=True))
         over += f" of {', '.join(named)}"
-    return Contrast.between(metric, summary(a, metric, in_a), summary(b, metric, in_b), over=over, cells=tuple(cells))
+    return Contrast.between(
+        metric,
+        summary(a, metric, in_a),
+        summary(b, metric, in_b),
+        over=over,
+        cells=tuple(cells),
+        needs_seeds=metric in RECIPE_BOUND,
+    )
 
 
 def summary(inside: Inside, metric: Metric, cells: Sequence[tuple[str, str]]) -> Replicates:

@@ -167,7 +167,7 @@ def difference_verdict(
         return Verdict(family, "pair", None, f"{NOUNS[family]} not compared: {why}.", tuple(evidence), by_metric)
     hits = [(c, f) for c, f in known if f]
     said = [contrast_sentence(c, f, name_a, name_b) for c, f in (hits or known)]
-    left_out = [f"Not compared: {_why_not(c, name_a, name_b)}." for c, f in judged if f is None]
+    left_out = [f"Left open: {_why_not(c, name_a, name_b)}." for c, f in judged if f is None]
     sentence = " ".join([CLAIMS[family][not hits], *said, *left_out])
     return Verdict(family, "pair", bool(hits), sentence, tuple(evidence), by_metric)
 
@@ -176,6 +176,8 @@ def _why_not(contrast: Contrast, name_a: str, name_b: str) -> str:
     """Why a metric is neither flagged nor cleared."""
     if not contrast.defined:
         return f"{contrast.metric.title}: {contrast.reason or 'undefined in one of the models'}"
+    if math.isnan(contrast.p_beyond_margin()):
+        return f"{contrast.metric.title}: it is undefined on some resamples, so the difference has no interval"
     said = contrast_sentence(contrast, False, name_a, name_b).rstrip(".")
     return (
         f"{said}; that is beyond the margin, but two runs of one recipe differ in it too, so it takes further runs of "

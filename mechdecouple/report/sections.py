@@ -143,7 +143,7 @@ def contrast_table(view: View, section: Section) -> list[dict[str, str]]:
         if row.metric not in section.metrics:
             continue
         where = f", {row.context}" if row.context else ""
-        scale = {"difference": "A − B", "log-ratio": "log A/B", "relative": "(A − B) / A"}[row.scale]
+        scale = {"difference": "A − B", "log-ratio": "log A/B", "relative": "(A − B) / mean"}[row.scale]
         rows.append(
             {
                 "metric": title(row.metric) + where,

@@ -110,12 +110,12 @@ class Replicates:
         return self._with(value, replicates)
 
     def contrast(self, other: Replicates, scale: Literal["difference", "log-ratio", "relative"]) -> Replicates:
-        """The paired comparison self - other on a metric's ``scale``: a - b, log a - log b, or (a - b) / a."""
+        """The paired comparison on a metric's ``scale``: a - b, log a - log b, or (a - b) over their mean."""
         if scale == "difference":
             return self - other
         if scale == "log-ratio":
             return self.map(_log) - other.map(_log)
-        return self._combine(other, lambda a, b: (a - b) / np.where(a == 0, np.nan, a))
+        return self._combine(other, lambda a, b: 2 * (a - b) / np.where(a + b == 0, np.nan, a + b))
 
     def standard_error(self) -> Any:
         """Jackknife: sqrt((b-1)/b sum (theta_b - mean)^2); bootstrap: standard deviation of the replicates."""

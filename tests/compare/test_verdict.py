@@ -101,3 +101,13 @@ def test_a_metric_that_needs_seeds_is_not_flagged_without_them():
     assert "+0.500" in said
     assert flag([contrast(CCGP, 0.9, 0.4, needs_seeds=True, seed_spread=0.2)]) == [True]
     assert flag([contrast(CCGP, 0.41, 0.4, needs_seeds=True)]) == [False]
+
+
+def test_a_difference_without_an_interval_says_so():
+    holes = np.full(20, 0.3)
+    holes[3] = np.nan
+    found = Contrast(CCGP, Replicates(0.3, holes, "jackknife", 100), 0.9, 0.6)
+    assert flag([found]) == [None]
+    said = difference_verdict("structure", [found], [None], "A", "B").sentence
+    assert "no interval" in said
+    assert "nan" not in said

@@ -49,6 +49,7 @@ class Metric:
         direction: which way is tidier; empty where neither is.
         invariances: transformations of the activations that leave it unchanged.
         null: the value expected when there is no effect, in words; says so where there is no honest null.
+        assumes: what must hold for the number to mean what it says.
         source: where it comes from (arXiv id or article).
         margin: for a primary metric, the smallest difference of two models that counts; NaN otherwise.
         scale: how two models are compared: by difference, by log ratio, or relative to their mean.
@@ -62,6 +63,7 @@ class Metric:
     direction: Direction = ""
     invariances: str = ""
     null: str = ""
+    assumes: str = ""
     source: str = ""
     margin: float = math.nan
     scale: Literal["difference", "log-ratio", "relative"] = "difference"
@@ -69,6 +71,19 @@ class Metric:
     def contrasted(self) -> Metric:
         """The metric as a comparison of two models, which the range of either does not bound."""
         return dataclasses.replace(self, range="")
+
+    def functional(self) -> Metric:
+        """The same metric of activations projected on what the answers depend on: what nothing reads does not count."""
+        parts = [part for part in (self.invariances, "inert dimensions") if part]
+        return dataclasses.replace(
+            self,
+            name=f"functional_{self.name}",
+            title=f"{self.title}, functional",
+            measures=f"{self.measures}; of activations projected on what the answers depend on",
+            invariances=", ".join(parts),
+            assumes=", ".join(p for p in (self.assumes, "gradients of the answer span what it depends on") if p),
+            margin=math.nan,
+        )
 
     def clip(self, value: float) -> float:
         """The value moved into a closed ``range`` such as ``"[0, 1]"``: an interval ends where its metric does."""

@@ -13,7 +13,7 @@ from mechdecouple.tasks.refuse import Where, near, show
 from mechdecouple.tasks.template import apply
 
 PERFORMANCES = ("choice", "generation", "loss", "class", "score")
-_PLAIN = ("id", "prompt", "tokens", "answer", "choices", "truth", "group", "context", "condition", "split")
+_PLAIN = ("id", "prompt", "tokens", "answer", "choices", "truth", "group", "context", "condition", "split", "asks")
 _SCORES = ("score_a", "score_b")
 _PREFIXES = ("concept_", "position_")
 
@@ -93,6 +93,8 @@ def check(
             out[column] = cells.concept(where, column)
         elif column.startswith("position_"):
             out[column] = cells.positions(where, column, out)
+    if "asks" in has:
+        out["asks"] = _asks(where, out)
 
     frame = pd.DataFrame({c: pd.Series(v, dtype=_dtype(v)) for c, v in out.items()})
     honest = _honest(where, frame, honest)
@@ -196,6 +198,17 @@ def _expected(where: Where, has: set[str], performance: str, inputs: np.ndarray 
     if "answer" in has:
         return {"answer": cells.answers(where, as_tokens)}
     return {}
+
+
+def _asks(where: Where, out: Mapping[str, object]) -> list[str]:
+    """The concept each item's answer is about; every one must be a concept of the table."""
+    known = [c.removeprefix("concept_") for c in out if c.startswith("concept_")]
+    asked = cells.labels(where, "asks")
+    for row, name in enumerate(asked):
+        if name not in known:
+            there = f"concepts are {', '.join(known)}" if known else "the table has no concept_* columns"
+            where.cell(row, "asks", f"names no concept{near(name, known)}; {there}")
+    return asked
 
 
 def _honest(where: Where, frame: pd.DataFrame, honest: str | None) -> str | None:

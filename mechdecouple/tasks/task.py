@@ -35,6 +35,7 @@ class Task:
     condition       persona or situation under test; ``honest`` declares the level in which the model answers honestly
     split           ``fit`` | ``test`` | ``shift``; other values are kept and have no meaning here
     concept_*       numbers, or names: two levels are coded 0/1 in sorted order, more become one column a level
+    asks            the concept that the item's answer is about, without ``concept_``
     position_*      token index from 0, or text of the prompt: the last token of its last occurrence
     score_a/_b      scores per item supplied by the user, for the first and the second model
     ==============  ===================================================================================================
@@ -196,6 +197,11 @@ class Task:
             else:
                 out |= {f"{name}={level}": (labels == level).astype(np.float64) for level in levels}
         return out
+
+    @cached_property
+    def asks(self) -> np.ndarray | None:
+        """[n] str: the concept each answer is about."""
+        return self._text("asks")
 
     @cached_property
     def scores(self) -> dict[str, np.ndarray] | None:

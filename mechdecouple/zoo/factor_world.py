@@ -85,6 +85,7 @@ def factor_task() -> Task:
                     "context": CONTEXTS[c],
                     "split": "shift" if asked == c % len(FACTORS) else "test",
                     **{f"concept_{name}": value for name, value in zip(FACTORS, f, strict=True)},
+                    "asks": tuple(FACTORS)[asked],
                     "position_statement": BAR,
                 }
             )

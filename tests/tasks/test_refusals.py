@@ -40,6 +40,8 @@ CELLS = [
     ({"concept_x": [1, 2, "big"]}, "row 3 (id 'c')", "concept_x", "must be a finite number, got 'big'"),
     ({"concept_x": ["u", "v", 1.0]}, "row 3 (id 'c')", "concept_x", "a number among names"),
     ({"concept_x": ["u", "v", None]}, "row 3 (id 'c')", "concept_x", "needs a value in every row"),
+    ({"concept_x": [1, 0, 1], "asks": ["x", "y", "x"]}, "row 2 (id 'b')", "asks", "names no concept; concepts are x"),
+    ({"asks": ["x", "x", "x"]}, "row 1 (id 'a')", "asks", "the table has no concept_* columns"),
     ({"position_x": [0, 1, -1]}, "row 3 (id 'c')", "position_x", "must be a token index from 0, got -1"),
     ({"position_x": ["one", "two", 2.5]}, "row 3 (id 'c')", "position_x", "must be text from the prompt, or a"),
     ({"position_x": ["one", "two", "four"]}, "row 3 (id 'c')", "position_x", "'four' does not occur in the prompt"),

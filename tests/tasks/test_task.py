@@ -133,6 +133,13 @@ def test_concepts_are_coded_in_sorted_order():
     }
 
 
+def test_items_can_say_which_concept_they_ask_about():
+    table = pd.DataFrame({"prompt": list("pq"), "concept_x": [0, 1], "concept_y": [1, 0], "asks": ["y", "x"]})
+    assert Task.from_frame(table).asks.tolist() == ["y", "x"]
+    assert Task.from_frame(table.drop(columns="asks")).asks is None
+    assert Task.from_frame(table).select([1]).asks.tolist() == ["x"]
+
+
 def test_a_part_codes_concepts_as_the_whole():
     table = pd.DataFrame({"prompt": list("pqr"), "concept_x": ["u", "v", "v"], "concept_y": ["a", "b", "c"]})
     task = Task.from_frame(table)

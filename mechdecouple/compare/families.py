@@ -15,7 +15,7 @@ from mechdecouple.compare.features import compare_features
 from mechdecouple.compare.inside import contrasts
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
-from mechdecouple.compare.subject import ABLATION_EFFECT
+from mechdecouple.compare.subject import ABLATION_EFFECT, Subject
 from mechdecouple.compare.verdict import Contrast, Verdict
 from mechdecouple.results import Estimate, Measurement
 
@@ -77,14 +77,7 @@ def measure_robustness(pair: Pair, progress: bool) -> Findings:
     if reason:
         found.append(Contrast(structure.NOISE_TOLERANCE, None, reason=reason))
     else:
-        measured = [
-            [(subject, robustness.noise_curve(subject, point, config.seed)) for point in points]
-            for subject, points in (
-                (pair.a.subject, [site.a for site in sites]),
-                (pair.b.subject, [site.b for site in sites]),
-            )
-            if subject is not None
-        ]
+        measured = [_noise(pair.a, [s.a for s in sites]), _noise(pair.b, [s.b for s in sites])]
         rows += [
             row for side in measured for x in side for row in robustness.noise_measurements(*x, pair.a.acts.position)
         ]
@@ -137,6 +130,12 @@ def noise_sites(pair: Pair) -> list[Site]:
     live = [site for site in pair.sites if pair.active[site]]
     keep = np.unique(np.linspace(0, len(live) - 1, min(NOISE_SITES, len(live))).round().astype(int)) if live else []
     return [live[i] for i in keep]
+
+
+def _noise(side: Side, points: list[str]) -> list[tuple[Subject, robustness.NoiseCurve]]:
+    subject, gradients, seed = side.subject, side.gradients, side.config.seed
+    assert subject is not None and gradients is not None
+    return [(subject, robustness.noise_curve(subject, p, gradients.outputs[p], seed)) for p in points]
 
 
 def _no_noise(pair: Pair, sites: list[Site]) -> str:

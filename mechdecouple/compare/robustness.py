@@ -11,7 +11,7 @@ import torch
 from mechdecouple import interventions, stats
 from mechdecouple.behavior import Answers
 from mechdecouple.compare.gate import PERFORMANCE
-from mechdecouple.compare.subject import Subject, gradients
+from mechdecouple.compare.subject import Subject
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.models import Edit
 from mechdecouple.results import Estimate, Measurement, Metric
@@ -65,10 +65,11 @@ class NoiseCurve:
     total: float
 
 
-def noise_curve(subject: Subject, hook_point: str, seed: int) -> NoiseCurve:
-    """Add isotropic noise at the read token, of total rms ``scale`` times the functional rms, for each scale."""
+def noise_curve(subject: Subject, hook_point: str, gradients: np.ndarray, seed: int) -> NoiseCurve:
+    """Add isotropic noise at the read token, of total rms ``scale`` times the functional rms, for each scale;
+    ``gradients`` [m, r, d] are those of the answers there."""
     values = subject.acts[hook_point].astype(np.float64)
-    functional = functional_rms(values, gradients(subject, hook_point))
+    functional = functional_rms(values, gradients)
     scores = np.zeros((len(SCALES), len(subject.task)))
     generator = torch.Generator().manual_seed(seed)
     for i, scale in enumerate(SCALES):

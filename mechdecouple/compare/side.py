@@ -17,6 +17,7 @@ from mechdecouple.beliefs import Beliefs
 from mechdecouple.compare.belief import believe
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.compare.gate import gate_rows
+from mechdecouple.compare.gradients import Gradients, answer_gradients
 from mechdecouple.compare.inside import Inside, Labels, measure_inside
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.subject import INERT, Subject, make_subject
@@ -80,6 +81,13 @@ class Side:
         if self.subject is None or self.untestable:
             return {}
         return {point: self.subject.ablation_effect(point, self.config.seed) for point in self.points}
+
+    @cached_property
+    def gradients(self) -> Gradients | None:
+        """Gradients of the answers at every hook point; None where there are no logits to take them of."""
+        if self.subject is None or self.model.head is None:
+            return None
+        return answer_gradients(self.subject, self.points)
 
     def active(self, point: str) -> bool:
         """Whether the answers depend on this hook point; True where that cannot be tested."""

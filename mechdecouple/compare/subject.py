@@ -8,16 +8,14 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mechdecouple import interventions, stats
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, prepare
 from mechdecouple.behavior.answers import LossUnit
-from mechdecouple.behavior.options import Options, encode_options
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.extract.pick import picked_tokens
-from mechdecouple.models import Batch, Edit, Encoded, HookedModel, collate, encode
+from mechdecouple.models import Batch, Edit, Encoded, HookedModel, encode
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.tasks import Task
@@ -126,73 +124,3 @@ def make_subject(
         read,
         config.chat,
     )
-
-
-def gradients(subject: Subject, hook_point: str, limit: int = 256, n_outputs: int = 4) -> np.ndarray:
-    """Gradients of the option-centred logits at a hook point [n, r, d], on up to ``limit`` items.
-
-    A logit carries an arbitrary constant per item, so logits are centred over the options first (over the classes, or
-    the vocabulary, where the task has no options). With more than ``n_outputs`` of them, r random orthogonal contrasts
-    of the centred logits stand for all.
-    """
-    n = min(limit, len(subject.task))
-    model, task = subject.model, subject.task
-    options = None
-    if subject.encoded is not None and task.choices is not None:
-        options = encode_options(model, task, subject.encoded, chat=subject.chat)
-    inputs = subject.encoded if subject.encoded is not None else task.inputs
-    assert inputs is not None
-    found = []
-    for start in range(0, n, 64):
-        items = np.arange(start, min(start + 64, n))
-        batch = collate(inputs, items, model=model)
-        held: dict[str, Tensor] = {}
-
-        def hold(x: Tensor, _: Batch, held: dict[str, Tensor] = held) -> Tensor:
-            held["x"] = x.detach().requires_grad_(True)
-            return held["x"]
-
-        logits = model.forward(batch, edits={hook_point: hold}).logits
-        assert logits is not None
-        if options is not None:
-            logits = _option_logits(logits, options, items)
-        elif subject.encoded is not None:
-            logits = logits[torch.arange(len(items)), torch.as_tensor(subject.encoded.last()[items])]
-        outputs = _contrasts(logits, n_outputs)
-        rows = []
-        for k in range(outputs.shape[1]):
-            (gradient,) = torch.autograd.grad(outputs[:, k].sum(), held["x"], retain_graph=True)
-            rows.append(_at(gradient, None if subject.where is None else subject.where[items], batch))
-        found.append(torch.stack(rows, dim=1).double().cpu().numpy())
-    return np.concatenate(found)
-
-
-def _option_logits(logits: Tensor, options: Options, items: np.ndarray) -> Tensor:
-    """Logits of each item's options' first tokens [b, m]; items with fewer options repeat their first."""
-    width = max(len(options.tokens[i]) for i in items)
-    first = [[tokens[0] for tokens in options.tokens[i]] for i in items]
-    ids = torch.tensor([f + f[:1] * (width - len(f)) for f in first], device=logits.device)
-    at = torch.as_tensor(options.at[items], device=logits.device)
-    return logits[torch.arange(len(items), device=logits.device), at].gather(1, ids)
-
-
-def _contrasts(logits: Tensor, n_outputs: int) -> Tensor:
-    centred = logits - logits.mean(dim=1, keepdim=True)
-    m = logits.shape[1]
-    if m == 2:
-        return centred[:, :1]
-    if m <= n_outputs:
-        return centred
-    generator = torch.Generator().manual_seed(0)
-    mix = torch.linalg.qr(torch.randn(m, n_outputs, generator=generator))[0].to(logits)
-    return centred @ mix
-
-
-def _at(gradient: Tensor, where: np.ndarray | None, batch: Batch) -> Tensor:
-    if batch.mask is None:
-        return gradient.flatten(1)
-    if where is None:
-        return (gradient * batch.mask[..., None]).flatten(2).sum(dim=1)
-    return gradient.flatten(2)[
-        torch.arange(len(where), device=gradient.device), torch.as_tensor(where, device=gradient.device)
-    ]

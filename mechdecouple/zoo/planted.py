@@ -7,8 +7,7 @@ span (projected off the signal, not off the readout: that would give the readout
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import dataclasses
 from functools import lru_cache
 
 import numpy as np
@@ -18,14 +17,37 @@ from torch import Tensor, nn
 
 from mechdecouple.errors import ModelError
 from mechdecouple.tasks import Task
+from mechdecouple.zoo.planting import Code, Plan, combinations, encode
 
 K, C, D = 6, 8, 128
 N_INPUTS = K + C + D + K
 """Columns of the input: factors ±1, context one-hot, noise N(0, 1), question one-hot."""
 
-_NOISE, _COSINE, _COPIES, _INERT, _INERT_SCALE = 0.1, 0.7, 4, 40, 2.0
 _TASK_SEED, _N_ITEMS = 3000, 8192
-_SIGNS = np.array(list(itertools.product((-1.0, 1.0), repeat=K)))
+
+PLANS: dict[str, Plan] = {
+    "planted-factored": Plan(),
+    "planted-rotated": Plan(rotation=0),
+    "planted-oblique": Plan(cosine=0.7),
+    "planted-duplicated": Plan(copies=4),
+    "planted-fractured": Plan(fracture=1.0),
+    "planted-fractured-rotated": Plan(fracture=1.0, rotation=0),
+    "planted-one-hot": Plan(conjunctive=True),
+    "planted-inert": Plan(inert=40),
+}
+"""The eight plans."""
+_TEXTS = {
+    "planted-factored": "one orthogonal direction a factor",
+    "planted-rotated": "the same, rotated off the axes",
+    "planted-oblique": "directions at cosine .7 to each other",
+    "planted-duplicated": "each factor in four copies",
+    "planted-fractured": "a direction of its own for each factor in each context",
+    "planted-fractured-rotated": "the same, rotated off the axes",
+    "planted-one-hot": "one direction for each combination of factors",
+    "planted-inert": "factored, with 40 large dimensions that nothing reads",
+}
+
+DESCRIPTIONS = {name: f"planted readout: {text}" for name, text in _TEXTS.items()}
 
 
 class Representation(nn.Module):
@@ -35,11 +57,11 @@ class Representation(nn.Module):
     points: Tensor
     spread: Tensor
 
-    def __init__(self, points: np.ndarray, spread: np.ndarray) -> None:
+    def __init__(self, code: Code) -> None:
         super().__init__()
-        self.register_buffer("signs", torch.tensor(_SIGNS))
-        self.register_buffer("points", torch.tensor(points))  # [C, 2^K, D]
-        self.register_buffer("spread", torch.tensor(spread))  # [D, D]
+        self.register_buffer("signs", torch.tensor(combinations(K)))
+        self.register_buffer("points", torch.tensor(code.points))  # [C, 2^K, D]
+        self.register_buffer("spread", torch.tensor(code.spread))  # [D, D]
 
     def forward(self, x: Tensor) -> Tensor:
         factors, context, noise = x.split([K, C, D], dim=1)
@@ -53,62 +75,17 @@ class Planted(nn.Module):
     Hook points: ``representation`` ``[n, 128]`` and ``readout`` ``[n, 6]``, the logit of every factor.
     """
 
-    def __init__(self, points: np.ndarray, read: np.ndarray, spread: np.ndarray) -> None:
+    def __init__(self, code: Code) -> None:
         super().__init__()
-        self.representation = Representation(points, spread)
+        self.representation = Representation(code)
         self.readout = nn.Linear(D, K, bias=False, dtype=torch.float64)
         with torch.no_grad():
-            self.readout.weight.copy_(torch.tensor(read))
+            self.readout.weight.copy_(torch.tensor(code.readout.T))
 
     def forward(self, x: Tensor) -> Tensor:
         question = x[:, -K:]
         asked = (self.readout(self.representation(x[:, :-K])) * question).sum(1)
         return torch.stack([-asked, asked], dim=1)
-
-
-def _linear(directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Code points and readout of factors written along ``directions`` [C or 1, K, D]."""
-    points = np.broadcast_to(np.einsum("jk,ckd->cjd", _SIGNS, directions), (C, len(_SIGNS), D))
-    if len(directions) == 1:
-        return points, np.linalg.pinv(directions[0]).T
-    return points, directions.sum(axis=0)  # unit directions, orthogonal across contexts: each reads its own
-
-
-def _factored() -> tuple[np.ndarray, np.ndarray]:
-    return _linear(np.eye(K, D)[None])
-
-
-def _oblique() -> tuple[np.ndarray, np.ndarray]:
-    mixing = np.linalg.cholesky((1 - _COSINE) * np.eye(K) + _COSINE)
-    return _linear((mixing @ np.eye(K, D))[None])
-
-
-def _duplicated() -> tuple[np.ndarray, np.ndarray]:
-    copies = np.repeat(np.eye(K), _COPIES, axis=1) / np.sqrt(_COPIES)
-    return _linear((copies @ np.eye(K * _COPIES, D))[None])
-
-
-def _fractured() -> tuple[np.ndarray, np.ndarray]:
-    return _linear(np.eye(C * K, D).reshape(C, K, D))
-
-
-def _one_hot() -> tuple[np.ndarray, np.ndarray]:
-    scale, code = np.sqrt(K), np.eye(len(_SIGNS), D)
-    return np.broadcast_to(scale * code, (C, len(_SIGNS), D)), _SIGNS.T @ code / scale
-
-
-_CODES: dict[str, tuple[str, Callable[[], tuple[np.ndarray, np.ndarray]], bool, bool]] = {
-    "planted-factored": ("one orthogonal direction a factor", _factored, False, False),
-    "planted-rotated": ("the same, rotated off the axes", _factored, True, False),
-    "planted-oblique": ("directions at cosine .7 to each other", _oblique, False, False),
-    "planted-duplicated": ("each factor in four copies", _duplicated, False, False),
-    "planted-fractured": ("a direction of its own for each factor in each context", _fractured, False, False),
-    "planted-fractured-rotated": ("the same, rotated off the axes", _fractured, True, False),
-    "planted-one-hot": ("one direction for each combination of factors", _one_hot, False, False),
-    "planted-inert": ("factored, with 40 large dimensions that nothing reads", _factored, False, True),
-}
-
-DESCRIPTIONS = {name: f"planted readout: {text}" for name, (text, *_) in _CODES.items()}
 
 
 def planted(name: str, seed: int = 0) -> Planted:
@@ -117,20 +94,10 @@ def planted(name: str, seed: int = 0) -> Planted:
     Args:
         name: one of `DESCRIPTIONS`; seed: of the rotation, where there is one.
     """
-    if name not in _CODES:
-        raise ModelError(f"no planted readout {name!r}; there are {', '.join(_CODES)}")
-    _, code, rotated, inert = _CODES[name]
-    points, read = code()
-    _, sizes, axes = np.linalg.svd(points.reshape(-1, D), full_matrices=False)
-    span = axes[sizes > 1e-9 * sizes[0]]
-    spread = _NOISE * (np.eye(D) - span.T @ span)
-    if inert:
-        rows = np.arange(len(span), len(span) + _INERT)
-        spread[rows, rows] = _INERT_SCALE
-    if rotated:
-        turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(D, D)))[0]
-        points, read, spread = points @ turn, read @ turn, spread @ turn
-    return Planted(points, read, spread).eval()
+    if name not in PLANS:
+        raise ModelError(f"no planted readout {name!r}; there are {', '.join(PLANS)}")
+    plan = PLANS[name]
+    return Planted(encode(plan if plan.rotation is None else dataclasses.replace(plan, rotation=seed))).eval()
 
 
 def planted_inputs(n: int, seed: int) -> np.ndarray:

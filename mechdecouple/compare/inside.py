@@ -3,103 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mechdecouple import stats, structure
 from mechdecouple.activations import Activations
+from mechdecouple.compare.gradients import Gradients
+from mechdecouple.compare.labels import Labels
 from mechdecouple.compare.pairing import Site
+from mechdecouple.compare.structural import Measured, measure
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.structure import (
     CCGP,
-    CODING_ENERGY_LEFT,
     CODING_OVERLAP,
-    EFFECTIVE_RANK,
     ERASURE_RESIDUAL,
-    PARALLELISM,
     PARTICIPATION_RATIO,
     PROBE_ACCURACY,
 )
-from mechdecouple.tasks import Task
 
 PRIMARY = (CCGP, ERASURE_RESIDUAL, CODING_OVERLAP, PARTICIPATION_RATIO)
 RECIPE_BOUND = (CODING_OVERLAP, PARTICIPATION_RATIO)
 """Metrics in which two runs of one recipe were seen to differ by more than the margin."""
-OVER_CONTEXTS = (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, PARALLELISM)
 READABLE = 0.6
 """Within-context probe accuracy from which a concept counts as present; else failing to generalise is no fracture."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Labels:
-    """What is known of the rows: concepts (name -> [n] 0/1, NaN unknown), context [n] or None, groups, blocks [n]."""
-
-    concepts: dict[str, np.ndarray]
-    context: np.ndarray | None
-    groups: np.ndarray
-    blocks: np.ndarray
-
-    @classmethod
-    def of(cls, task: Task, items: np.ndarray, n_blocks: int, seed: int) -> Labels:
-        """The labels of the rows that belong to the task's ``items`` [n]; truth is a concept like any other."""
-        named = dict(task.concepts)
-        if task.truth is not None:
-            named = {"truth": task.truth, **{k: v for k, v in named.items() if k != "truth"}}
-        binary = {
-            name: y[items] for name, y in named.items() if np.isin(y, (0.0, 1.0)).sum() + np.isnan(y).sum() == len(y)
-        }
-        usable = {name: y for name, y in binary.items() if len(np.unique(y[~np.isnan(y)])) == 2}
-        groups = task.groups[items]
-        context = None if task.context is None else task.context[items]
-        return cls(usable, context, groups, stats.jackknife_blocks(groups, n_blocks, seed))
-
-    @property
-    def n_groups(self) -> int:
-        return len(np.unique(self.groups))
-
-
-def unmeasured(task: Task, labels: Labels) -> list[str]:
-    """A sentence for each concept of the task that ``labels`` leave out."""
-    named = dict(task.concepts) if task.truth is None else {**task.concepts, "truth": task.truth}
-    found = []
-    for name, y in named.items():
-        if name not in labels.concepts:
-            n_values = len(np.unique(y[~np.isnan(y)]))
-            values = f"has {n_values} value{'s' * (n_values != 1)}" if n_values != 2 else "has two values"
-            found.append(
-                f"Concept {name!r} is not measured: it {values}, and the measures of structure take concepts that are "
-                "0 in some of the items compared and 1 in others."
-            )
-    return found
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Inside:
-    """Structure of one model: (metric, hook point, concept) -> replicates, and why others are undefined."""
+    """Structure of one model: (metric, hook point, concept) -> what was measured."""
 
-    values: Mapping[tuple[str, str, str], Replicates]
-    reasons: Mapping[tuple[str, str, str], str]
+    found: Mapping[tuple[str, str, str], Measured]
 
     def get(self, metric: Metric, hook_point: str, concept: str = "") -> Replicates | None:
-        found = self.values.get((metric.name, hook_point, concept))
-        return found if found is not None and np.isfinite(found.value) else None
+        """The replicates; None where the metric was not measured or is undefined."""
+        one = self.found.get((metric.name, hook_point, concept))
+        values = None if one is None else one.replicates
+        return values if values is not None and np.isfinite(values.value) else None
+
+    def reason(self, metric: Metric, hook_point: str, concept: str = "") -> str:
+        one = self.found.get((metric.name, hook_point, concept))
+        return "" if one is None else one.reason
 
     def measurements(self, model: str, position: str) -> list[Measurement]:
-        metrics = {m.name: m for m in (*PRIMARY, *OVER_CONTEXTS, PROBE_ACCURACY, EFFECTIVE_RANK)}
         rows = []
-        for (name, hook_point, concept), reason in self.reasons.items():
-            found, metric = self.values.get((name, hook_point, concept)), metrics[name]
-            if found is None or not np.isfinite(found.value):
-                estimate = Estimate.undefined(reason or "undefined on these rows", direction=metric.direction)
+        for (name, hook_point, concept), one in self.found.items():
+            values = self.get(one.metric, hook_point, concept)
+            if values is None:
+                estimate = Estimate.undefined(one.reason or "undefined on these rows", direction=one.metric.direction)
             else:
-                estimate = found.estimate(metric, null=NULLS.get(name, np.nan))
+                estimate = values.estimate(one.metric, null=one.null)
             rows.append(
                 Measurement(
                     metric=name,
-                    family=metric.family,
+                    family=one.metric.family,
                     estimate=estimate,
                     model=model,
                     hook_point=hook_point,
@@ -110,32 +68,20 @@ class Inside:
         return rows
 
 
-NULLS = {
-    CCGP.name: 0.5,
-    PROBE_ACCURACY.name: 0.5,
-    ERASURE_RESIDUAL.name: 0.5,
-    CODING_ENERGY_LEFT.name: 0.0,
-    PARALLELISM.name: 0.0,
-}
-
-
-def measure_inside(acts: Activations, points: Sequence[str], labels: Labels) -> Inside:
-    """Geometry, fracture and entanglement at each hook point, recomputed without each block of groups."""
-    values: dict[tuple[str, str, str], Replicates] = {}
-    reasons: dict[tuple[str, str, str], str] = {}
+def measure_inside(
+    acts: Activations, points: Sequence[str], labels: Labels, gradients: Gradients | None = None
+) -> Inside:
+    """Every measure of structure at each hook point, recomputed without each block of groups; given gradients of the
+    answers, also on the part of the activations that these depend on."""
+    found = {}
     for point in points:
-        X = acts[point]
-        for metric, of in (
-            (PARTICIPATION_RATIO, structure.participation_ratio_jackknife),
-            (EFFECTIVE_RANK, structure.effective_rank_jackknife),
-        ):
-            values[metric.name, point, ""] = of(X, labels.blocks, labels.n_groups)
-            reasons[metric.name, point, ""] = "the activations are constant here, or there are too few rows"
-        for metric, concept, replicates, reason in _by_concept(X, labels):
-            reasons[metric.name, point, concept] = reason
-            if replicates is not None:
-                values[metric.name, point, concept] = replicates
-    return Inside(values, reasons)
+        for one in _at(acts[point], labels, None if gradients is None else gradients.outputs[point]):
+            found[one.metric.name, point, one.concept] = one
+    return Inside(found)
+
+
+def _at(X: np.ndarray, labels: Labels, gradients: np.ndarray | None) -> Iterator[Measured]:
+    yield from measure(X, labels)
 
 
 def contrasts(
@@ -169,9 +115,7 @@ def _contrast(
                 continue
             cells.append((site, concept))
     if not cells:
-        reasons = [
-            a.reasons.get((metric.name, s.a, c), "") for s in live for c in (labels.concepts if of_concepts else [""])
-        ]
+        reasons = [a.reason(metric, s.a, c) for s in live for c in (labels.concepts if of_concepts else [""])]
         reason = next((r for r in reasons if r), "")
         if of_concepts and labels.concepts and labels.context is not None:
             reason = "no concept can be read within contexts in both models at the same depth"
@@ -198,39 +142,5 @@ def _contrast(
 
 def summary(inside: Inside, metric: Metric, cells: Sequence[tuple[str, str]]) -> Replicates:
     """The mean of a metric over cells (hook point, concept)."""
-    return Replicates.mean([inside.values[metric.name, point, concept] for point, concept in cells])
-
-
-def _by_concept(X: np.ndarray, labels: Labels):
-    """(metric, concept, replicates or None, reason when undefined) for every metric that needs concepts."""
-    names = list(labels.concepts)
-    if not names:
-        reason = "the task declares no concept with two classes (add concept_* columns or truth)"
-        yield from ((metric, "", None, reason) for metric in (PROBE_ACCURACY, *OVER_CONTEXTS, CODING_OVERLAP))
-        return
-    Y = np.stack([labels.concepts[name] for name in names], axis=1)
-
-    def run(statistic) -> Replicates:
-        return stats.jackknife(statistic, labels.blocks, labels.n_groups)
-
-    probe = structure.ProbeAccuracy(X, Y, labels.context, labels.groups)
-    found = run(probe)
-    yield from ((PROBE_ACCURACY, name, found[i], probe.reason) for i, name in enumerate(names))
-    if labels.context is None or len(np.unique(labels.context)) < 2:
-        reason = "the task has no context column with two or more levels"
-        yield from ((metric, name, None, reason) for metric in OVER_CONTEXTS for name in names)
-    else:
-        ccgp = structure.Ccgp(X, Y, labels.context, labels.groups)
-        found = run(ccgp)
-        yield from ((CCGP, name, found[i], ccgp.reason) for i, name in enumerate(names))
-        residual = structure.ErasureResidual(X, Y, labels.context, labels.groups)
-        found = run(residual)
-        for m, metric in enumerate((ERASURE_RESIDUAL, CODING_ENERGY_LEFT)):
-            yield from ((metric, name, found[m, i], residual.reason) for i, name in enumerate(names))
-        parallelism = structure.Parallelism(X, Y, labels.context, labels.groups)
-        found = run(parallelism)
-        yield from ((PARALLELISM, name, found[i], parallelism.reason) for i, name in enumerate(names))
-    if len(names) < 2:
-        yield CODING_OVERLAP, "", None, "coding overlap needs two concepts or more"
-        return
-    yield CODING_OVERLAP, "", run(lambda rows: structure.coding_overlap(X[rows], Y[rows])), structure.OVERLAP_REASON
+    found = [inside.get(metric, point, concept) for point, concept in cells]
+    return Replicates.mean([one for one in found if one is not None])

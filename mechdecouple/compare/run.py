@@ -19,7 +19,7 @@ from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config
 from mechdecouple.compare.families import MEASURES, Findings, measure_calibration, similarity_verdict
 from mechdecouple.compare.gate import equal_performance
-from mechdecouple.compare.inside import unmeasured
+from mechdecouple.compare.labels import unmeasured, wanted
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
 from mechdecouple.compare.preflight import check_features, check_items, check_reading, check_stores
 from mechdecouple.compare.provenance import provenance
@@ -152,7 +152,7 @@ def _run(
         both = Pair(first, side(b, 1, "b"), sites)
         both.a.acts.check_aligned(both.b.acts)
         if "structure" in families:
-            notes += unmeasured(task, both.a.labels)
+            notes += [*unmeasured(task, both.a.labels), *wanted(task, both.a.labels)]
         stage("gate")
         gate = equal_performance(
             both.a.answers, both.b.answers, task, margin=config.margin, alpha=config.alpha, name_a=a.name, name_b=b.name

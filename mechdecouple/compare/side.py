@@ -18,7 +18,8 @@ from mechdecouple.compare.belief import believe
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.compare.gate import gate_rows
 from mechdecouple.compare.gradients import Gradients, answer_gradients
-from mechdecouple.compare.inside import Inside, Labels, measure_inside
+from mechdecouple.compare.inside import Inside, measure_inside
+from mechdecouple.compare.labels import Labels
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.subject import INERT, Subject, make_subject
 from mechdecouple.extract import extract
@@ -57,7 +58,7 @@ class Side:
 
     @cached_property
     def inside(self) -> Inside:
-        return measure_inside(self.structural, self.points, self.labels)
+        return measure_inside(self.structural, self.points, self.labels, self.gradients)
 
     @cached_property
     def belief(self) -> Beliefs | None:

@@ -136,8 +136,10 @@ def encode(plan: Plan) -> Code:
     return Code(points, readout, spread)
 
 
-def plant(plan: Plan, n: int = 8192, seed: int = 0, *, balanced: int = 0) -> Sample:
+def plant(plan: Plan, n: int = 8192, seed: int = 0, *, noise_seed: int = 0, balanced: int = 0) -> Sample:
     """Items of a plan: factors and contexts uniform and independent, or each combination ``balanced`` times (no ``n``).
+
+    The same ``seed`` gives the same items to every plan of the same size; ``noise_seed`` gives them other noise.
 
     >>> sample = plant(Plan(copies=4), n=100)
     >>> bool(np.allclose(sample.X @ sample.readout, sample.factors))
@@ -150,8 +152,8 @@ def plant(plan: Plan, n: int = 8192, seed: int = 0, *, balanced: int = 0) -> Sam
         context, which = np.divmod(np.arange(plan.n_contexts * len(signs)).repeat(balanced), len(signs))
     else:
         context, which = rng.integers(plan.n_contexts, size=n), rng.integers(len(signs), size=n)
-    X = code.points[context, which] + rng.normal(size=(len(context), plan.dims)) @ code.spread
-    return Sample(X, signs[which], context, code.readout)
+    noise = np.random.default_rng((seed, noise_seed)).normal(size=(len(context), plan.dims))
+    return Sample(code.points[context, which] + noise @ code.spread, signs[which], context, code.readout)
 
 
 def _directions(plan: Plan) -> Float[np.ndarray, "c k d"]:

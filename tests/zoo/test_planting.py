@@ -78,6 +78,13 @@ def test_seed_decides():
     assert not np.array_equal(plant(SMALL, 20, seed=3).X, plant(SMALL, 20, seed=4).X)
 
 
+def test_plans_share_their_items_and_not_their_noise():
+    a, b = plant(SMALL, 20, noise_seed=0), plant(plan(fracture=1.0), 20, noise_seed=1)
+    assert np.array_equal(a.factors, b.factors)
+    assert np.array_equal(a.context, b.context)
+    assert abs(np.corrcoef(a.X[:, 30:].ravel(), b.X[:, 30:].ravel())[0, 1]) < 0.3
+
+
 @pytest.mark.parametrize(("doses", "message"), [
     ({"cosine": 1.0}, "cosine is 1.0"), ({"fracture": -0.1}, "fracture is -0.1"),
     ({"copies": 20}, r"need 60 \+ 0 of dims=40"), ({"inert": 38}, r"need 3 \+ 38 of dims=40"),

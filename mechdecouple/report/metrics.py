@@ -86,3 +86,26 @@ def describe(metric: str) -> str:
         scale = {"difference": "difference", "log-ratio": "log ratio", "relative": "relative difference"}[known.scale]
         parts.append(f"two models differ where their {scale} goes beyond {known.margin:g}")
     return "; ".join(parts) + "."
+
+
+def markdown() -> str:
+    """Every metric as a Markdown table, for the README and ``mechdecouple metrics``."""
+    head = ("family", "metric", "what it measures", "range", "tidier", "null", "unchanged by", "margin", "source")
+    rows = [head, ("---",) * len(head)]
+    for metric in METRICS.values():
+        scale = {"difference": "", "log-ratio": " (log ratio)", "relative": " (relative)"}[metric.scale]
+        margin = f"{metric.margin:.2f}{scale}".removeprefix("0") if metric.margin == metric.margin else ""
+        rows.append(
+            (
+                metric.family,
+                f"`{metric.name}`",
+                metric.measures,
+                metric.range,
+                metric.direction,
+                metric.null,
+                metric.invariances,
+                margin,
+                metric.source,
+            )
+        )
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

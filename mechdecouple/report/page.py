@@ -237,12 +237,12 @@ def _undefined(view: View) -> list[tuple[str, str, int]]:
 def _row(r) -> dict[str, str]:
     join = {"model": (r.model, r.model_b), "place": (r.hook_point, r.hook_point_b), "of": (r.concept, r.context)}
     facts = {
-        key: (" − " if key == "model" and r.metric != "cka" else " · ").join(dict.fromkeys(x for x in xs if x))
+        key: (" − " if key == "model" and r.family != "similarity" else " · ").join(dict.fromkeys(x for x in xs if x))
         for key, xs in join.items()
     }
     return facts | {
         "metric": r.metric,
-        "value": interval(r, signed=bool(r.model_b) and r.metric != "cka"),
+        "value": interval(r, signed=bool(r.model_b) and r.family != "similarity"),
         "null": number(r.null),
         "p": number(r.p),
         "n": str(int(r.n)),

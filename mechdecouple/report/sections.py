@@ -57,13 +57,14 @@ SECTIONS = (
         "Similarity of the two representations",
         ("similarity",),
         ("similarity",),
-        ("cka",),
-        "Each cell compares one hook point of A with one of B on the same items; 1 is equal up to rotation and scale, "
-        "0 is unrelated. "
-        "The null is the mean after permuting items, about 0 for this debiased form. Neither direction is tidier, no "
-        "margin is declared, and "
-        "CKA never flags a difference: it weighs every direction by its variance, also those that the answer does not "
-        "use.",
+        ("cka", "functional_cka", "mutual_knn", "r2_cca", "procrustes"),
+        "Each cell compares one hook point of A with one of B on the same items. CKA: 1 is equal up to rotation and "
+        "scale, 0 is unrelated; functional CKA looks only at the part of the activations that the answers depend on, "
+        "as large directions that nothing reads drown the raw one. Mutual nearest neighbours: 1 where each item has "
+        "the same neighbours in both, 0 at chance. Canonical correlation ignores which directions are large. "
+        "Procrustes is a distance: 0 is equal up to rotation and scale. Cells struck through are not told apart from "
+        "unrelated representations. Neither direction is tidier, no margin is declared, and similarity never flags a "
+        "difference.",
     ),
     Section(
         "robustness",
@@ -206,7 +207,7 @@ def number_table(view: View, section: Section) -> list[dict[str, str]]:
     return rows
 
 
-_OF_PAIRS = ("cka", "matched_share")
+_OF_PAIRS = ("cka", "functional_cka", "mutual_knn", "r2_cca", "procrustes", "matched_share")
 
 
 def pair_table(view: View, section: Section) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from mechdecouple.report.view import View
 
 def panels(view: View) -> list[Panel]:
     scores, difference = gate.panels(view)
-    heat, _ = similarity.panels(view)
+    heat = similarity.similarity_map("cka")
     _, gap, _ = beliefs.panels(view)
     below = [p for p in (heat, structure.panels(view)[0], gap) if not p.missing(view)]
     return [

@@ -93,7 +93,7 @@ def test_sparse_combinations(n):
         one_hot[np.arange(n), Y @ 2 ** np.arange(6)] += np.sqrt(6)
         factored = noise + np.pad(2.0 * Y - 1, ((0, 0), (0, 58)))
         values.append([CcgpOverConcepts(X, Y)().mean() for X in (factored, one_hot, noise)])
-    np.testing.assert_allclose(np.mean(values, axis=0), [1, 0.5, 0.5], atol=0.03)
+    np.testing.assert_allclose(np.mean(values, axis=0), [1, 0.5, 0.5], atol=0.05)
 
 
 def test_rows_without_a_usable_condition_do_not_count():

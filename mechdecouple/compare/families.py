@@ -13,6 +13,7 @@ from mechdecouple.compare.belief import belief_contrasts
 from mechdecouple.compare.calibration import compare_calibration
 from mechdecouple.compare.features import compare_features
 from mechdecouple.compare.inside import contrasts
+from mechdecouple.compare.layerwise import layerwise
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
 from mechdecouple.compare.subject import ABLATION_EFFECT, Subject
@@ -39,6 +40,7 @@ def measure_structure(pair: Pair, progress: bool) -> Findings:
         for side in (pair.a, pair.b)
         for row in (*_effects(side), *side.inside.measurements(side.name, side.acts.position))
     ]
+    rows += layerwise(pair.a.inside, pair.b.inside, pair.sites, pair.names, pair.a.acts.position)
     return Findings({"structure": found}, rows + [_difference(pair, c) for c in found])
 
 

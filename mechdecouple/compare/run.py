@@ -29,10 +29,11 @@ from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.progress import bar
 from mechdecouple.refs import load, load_task
+from mechdecouple.results import Measurement
 from mechdecouple.tasks import Task
 
 ACTIVATIONS = "activations"
-
+STRUCTURE = ("geometry", "fracture", "entanglement")
 
 SMALL = 5_000_000
 
@@ -242,7 +243,7 @@ def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str,
             row
             for findings in found.values()
             for row in findings.rows
-            if row.model_b and row.metric in {c.metric.name for c, _ in own}
+            if row.model_b and row.metric in {c.metric.name for c, _ in own} and not _of_map(row)
         ]
         verdicts.append(difference_verdict(name, [c for c, _ in own], [f for _, f in own], *both.names, evidence))
     if "belief" in contrasts and both.a.belief is not None and both.b.belief is not None:
@@ -250,3 +251,8 @@ def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str,
     if "similarity" in found:
         verdicts.insert(min(2, len(verdicts)), similarity_verdict(both, found["similarity"].rows))
     return tuple(verdicts)
+
+
+def _of_map(row: Measurement) -> bool:
+    """Whether a row is one place of the map of differences, on which no verdict rests."""
+    return row.family in STRUCTURE and bool(row.hook_point)

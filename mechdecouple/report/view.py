@@ -18,6 +18,8 @@ Table = Any
 """A pandas DataFrame, read by the names of its columns, which type checkers do not know."""
 INERT = "inert"
 _INPUT = "blocks.0.hook_resid_pre"
+MAPPED = ("geometry", "fracture", "entanglement")
+"""Families of which the differences at each hook point are given as well."""
 CONTRASTS = (
     "performance",
     "ece_debiased",
@@ -72,6 +74,11 @@ class View:
         """Rows of one metric that compare the two models."""
         return self.table[(self.table.metric == metric) & (self.table.model_b != "")]
 
+    def differences(self) -> Table:
+        """The map of differences: every measure of structure, A − B, at each pair of hook points."""
+        table = self.table
+        return table[(table.model_b != "") & table.family.isin(MAPPED) & (table.hook_point != "")]
+
     def points(self, model: str) -> tuple[str, ...]:
         """The hook points of a model in order."""
         of = self.table[(self.table.model == model) & (self.table.model_b == "") & (self.table.hook_point != "")]
@@ -114,6 +121,8 @@ class View:
             rows = self.pairs(name)
             # the gate's strata stand under the gate
             rows = rows[rows.context == ""] if name == "performance" else rows
+            # the map of differences holds one a hook point; the contrast is over all of them
+            rows = rows[(rows.hook_point == "") | ~rows.family.isin(MAPPED)]
             for row in rows.itertuples():
                 found.append(
                     {

@@ -2,7 +2,7 @@
 
 from mechdecouple.stats.auroc import weighted_auroc
 from mechdecouple.stats.equivalence import TostResult, paired_tost, supported_margin, tango_interval
-from mechdecouple.stats.multiplicity import holm
+from mechdecouple.stats.multiplicity import benjamini_hochberg, holm
 from mechdecouple.stats.proportions import exact_mcnemar, wilson
 from mechdecouple.stats.replicates import Replicates
 from mechdecouple.stats.resampling import (
@@ -15,6 +15,7 @@ from mechdecouple.stats.resampling import (
 __all__ = [
     "Replicates",
     "TostResult",
+    "benjamini_hochberg",
     "exact_mcnemar",
     "group_bootstrap_weights",
     "holm",

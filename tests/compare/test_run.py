@@ -10,10 +10,21 @@ from mechdecouple.compare import compare
 AT = {"position": "position_statement"}
 
 
+STRUCTURE = ("geometry", "fracture", "entanglement")
+
+
 def of_pair(comparison):
-    """Paired differences: model against model on one metric's scale (agreement and similarities are none)."""
+    """Paired differences over all hook points: on one metric's scale (agreement and similarities are none)."""
     table = comparison.frame()
-    return table[(table.model_b != "") & ~table.metric.isin(["agreement", "cka", "matched_share"])]
+    table = table[(table.model_b != "") & (table.family != "similarity")]
+    of_map = table.family.isin(STRUCTURE) & (table.hook_point != "")
+    return table[~of_map & ~table.metric.isin(["agreement", "matched_share"])]
+
+
+def map_of(comparison):
+    """Paired differences at each hook point."""
+    table = comparison.frame()
+    return table[(table.model_b != "") & table.family.isin(STRUCTURE) & (table.hook_point != "")]
 
 
 def values(comparison, metric, model=None):
@@ -67,6 +78,9 @@ def test_a_model_against_itself_has_no_difference_in_any_metric(itself):
         "noise_tolerance", "auroc_gap", "matched_share_excess",
     }  # fmt: skip
     assert set(found.metric) == primary
+    everywhere = map_of(itself)
+    assert {"ccgp", "parallelism", "effective_rank"} < set(everywhere.metric) and (everywhere.value.abs() < 1e-9).all()
+    assert (everywhere.q > 0.99).all()
     assert (found.value == 0).all()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
+from mechdecouple.errors import MismatchError
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates
+from mechdecouple.structure._distinct import distinct
 from mechdecouple.structure._moments import centred, checked, moments
+from mechdecouple.structure._rows import reduced
 
 PARTICIPATION_RATIO = Metric(
     name="participation_ratio", family="geometry", title="participation ratio (debiased)",
@@ -25,15 +28,18 @@ EFFECTIVE_RANK = Metric(
 )  # fmt: skip
 
 
-def participation_ratio(X: Float[np.ndarray, "n d"]) -> float:
+def participation_ratio(X: Float[np.ndarray, "n d"], groups: Shaped[np.ndarray, " g"] | None = None) -> float:
     """(tr S)^2 / tr S^2 of the covariance S, debiased: how many directions share the variance evenly.
 
     Both terms are U-statistics, so isotropic data give d at any n where the plain ratio gives about nd / (n + d + 1).
-    The estimate may leave [1, d] by its own noise. Rows are taken as independent: with several rows a group some of
-    the bias comes back. Cost: the smaller of the n x n and the d x d Gram matrix.
+    The estimate may leave [1, d] by its own noise. Cost: the smaller of the n x n and the d x d Gram matrix.
+
+    Args:
+        groups: the independent unit of each row; by default every row its own. Rows of one group are alike: their
+            products would put the bias back, so they are left out.
 
     Returns:
-        NaN below 4 rows, for constant activations, and where noise makes either term negative (n too small).
+        NaN below 4 groups, for constant activations, and where noise makes either term negative (n too small).
 
     Raises:
         InputError: X is not a finite real matrix; the message names the position.
@@ -41,11 +47,14 @@ def participation_ratio(X: Float[np.ndarray, "n d"]) -> float:
     >>> round(participation_ratio(np.random.default_rng(0).normal(size=(500, 40))))
     40
     """
-    return float(_ratios(X, None)[0])
+    return float(_ratios(X, None, groups)[0])
 
 
 def participation_ratio_jackknife(
-    X: Float[np.ndarray, "n d"], blocks: Int[np.ndarray, " n"], n_groups: int | None = None
+    X: Float[np.ndarray, "n d"],
+    blocks: Int[np.ndarray, " n"],
+    n_groups: int | None = None,
+    groups: Shaped[np.ndarray, " g"] | None = None,
 ) -> Replicates:
     """``participation_ratio`` with its delete-a-block replicates, at little more than the cost of the value.
 
@@ -53,9 +62,9 @@ def participation_ratio_jackknife(
 
     Args:
         blocks: from ``stats.jackknife_blocks``; n_groups: independent groups among the rows (each row on its own if
-        not given).
+        not given); groups: as for ``participation_ratio``, needed where they hold several rows.
     """
-    values = _ratios(X, blocks)
+    values = _ratios(X, blocks, groups)
     return Replicates(values[0], values[1:], "jackknife", len(X) if n_groups is None else n_groups)
 
 
@@ -89,9 +98,18 @@ def effective_rank_jackknife(
     return Replicates(_rank_of(full), np.array(values), "jackknife", len(X) if n_groups is None else n_groups)
 
 
-def _ratios(X: np.ndarray, blocks: np.ndarray | None) -> Float[np.ndarray, " r"]:
-    sums = moments(checked([X]), blocks)
-    above, below = sums.squared_trace()[:, 0], sums.hsic()[:, 0, 0]
+def _ratios(X: np.ndarray, blocks: np.ndarray | None, groups: np.ndarray | None) -> Float[np.ndarray, " r"]:
+    layers = checked([X])
+    if groups is not None and len(groups) != len(X):
+        raise MismatchError(f"{len(groups)} groups for {len(X)} rows: give one group a row")
+    code = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if len(X) and code.max() + 1 < len(X):
+        rows = reduced(centred(X).astype(np.float64))
+        sums = distinct(rows, rows, code, blocks)
+        above, below = sums.squared_trace, sums.cross
+    else:
+        sums = moments(layers, blocks)
+        above, below = sums.squared_trace()[:, 0], sums.hsic()[:, 0, 0]
     return np.divide(above, below, out=np.full(len(above), np.nan), where=(above > 0) & (below > 0))
 
 

@@ -17,6 +17,7 @@ from mechdecouple.report.figures import (
     beliefs,
     calibration,
     contrasts,
+    differences,
     features,
     gate,
     overview,
@@ -38,6 +39,7 @@ SHEETS: dict[str, Sheet] = {
         gate.SHEET,
         structure.SHEET,
         structure.FURTHER_SHEET,
+        differences.SHEET,
         similarity.SHEET,
         robustness.SHEET,
         features.SHEET,
@@ -61,8 +63,8 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         result: a Comparison; Activations (their norms), Answers (reliability of their confidence), a Matching or an
             Evaluation of sparse autoencoders.
         kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``,
-            ``structure_further``, ``similarity``, ``robustness``, ``sae``, ``beliefs``, ``calibration``; ``overview``
-            when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …).
+            ``structure_further``, ``differences``, ``similarity``, ``robustness``, ``sae``, ``beliefs``,
+            ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …).
         ax: draw one panel into this Axes.
 
     Returns:

@@ -31,7 +31,7 @@ SECTIONS = (
         "structure",
         "Structure: how each model organises what it represents",
         ("structure",),
-        ("structure", "structure_further"),
+        ("structure", "structure_further", "differences"),
         (
             "ccgp",
             "erasure_residual",

@@ -89,7 +89,8 @@ class View:
         return tuple(dict.fromkeys(self.rows(metric).concept))
 
     @cached_property
-    def _inert(self) -> set[tuple[str, str]]:
+    def inert(self) -> set[tuple[str, str]]:
+        """(model, hook point) that the answers do not depend on."""
         effects = self.rows("ablation_effect")
         return {(r.model, r.hook_point) for r in effects.itertuples() if r.reason.startswith(INERT)}
 
@@ -103,7 +104,7 @@ class View:
         value, low, high, null = (
             at[name].reindex(list(points)).to_numpy(dtype=float) for name in ("value", "low", "high", "null")
         )
-        return Curve(points, value, low, high, null, np.array([(model, p) in self._inert for p in points], dtype=bool))
+        return Curve(points, value, low, high, null, np.array([(model, p) in self.inert for p in points], dtype=bool))
 
     def reason(self, *metrics: str) -> str:
         """Why nothing of these metrics can be drawn."""

@@ -64,7 +64,8 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
             Evaluation of sparse autoencoders.
         kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``similarity``, ``robustness``, ``sae``, ``beliefs``,
-            ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …).
+            ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``,
+            ``reliability``, ``shift`` …).
         ax: draw one panel into this Axes.
 
     Returns:

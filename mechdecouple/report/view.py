@@ -77,7 +77,8 @@ class View:
     def differences(self) -> Table:
         """The map of differences: every measure of structure, A − B, at each pair of hook points."""
         table = self.table
-        return table[(table.model_b != "") & table.family.isin(MAPPED) & (table.hook_point != "")]
+        held = np.isfinite(table.value) & (table.hook_point != "")
+        return table[(table.model_b != "") & table.family.isin(MAPPED) & held]
 
     def points(self, model: str) -> tuple[str, ...]:
         """The hook points of a model in order."""

@@ -20,6 +20,7 @@ class Labels:
         concepts: name -> [n] 0/1, NaN unknown; truth is a concept like any other.
         context: [n] or None; groups, blocks: [n] unit of resampling, and jackknife block of each.
         answers: [n] right answer of each row, where a few answers serve all rows; else None.
+        seed: of subsamples, the same for both models.
     """
 
     concepts: dict[str, np.ndarray]
@@ -27,6 +28,7 @@ class Labels:
     groups: np.ndarray
     blocks: np.ndarray
     answers: np.ndarray | None = None
+    seed: int = 0
 
     @classmethod
     def of(cls, task: Task, items: np.ndarray, n_blocks: int, seed: int) -> Labels:
@@ -35,7 +37,8 @@ class Labels:
         usable = {name: y for name, y in binary.items() if len(np.unique(y[~np.isnan(y)])) == 2}
         groups = task.groups[items]
         context = None if task.context is None else task.context[items]
-        return cls(usable, context, groups, stats.jackknife_blocks(groups, n_blocks, seed), _answers(task, items))
+        blocks = stats.jackknife_blocks(groups, n_blocks, seed)
+        return cls(usable, context, groups, blocks, _answers(task, items), seed)
 
     @property
     def n_groups(self) -> int:

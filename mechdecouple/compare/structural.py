@@ -12,18 +12,23 @@ from mechdecouple.compare.labels import Labels
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.structure import (
+    ADDITIVE_SHARE,
     CCGP,
+    CCGP_CONCEPTS,
     CODING_ENERGY_LEFT,
     CODING_OVERLAP,
     EFFECTIVE_RANK,
     ERASURE_RESIDUAL,
+    INTRINSIC_DIMENSION,
     PARALLELISM,
+    PARALLELISM_CONCEPTS,
     PARTICIPATION_RATIO,
     PROBE_ACCURACY,
 )
 
 OVER_CONTEXTS = (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, PARALLELISM)
-OVER_CONCEPTS = (CODING_OVERLAP,)
+OF_CONCEPTS = (CODING_OVERLAP, ADDITIVE_SHARE)
+OVER_CONCEPTS = (CCGP_CONCEPTS, PARALLELISM_CONCEPTS)
 NO_CONCEPTS = "the task declares no concept with two classes (add concept_* columns or truth)"
 ONE_CONCEPT = "it takes two concepts or more"
 NO_CONTEXTS = "the task has no context column with two or more levels"
@@ -60,12 +65,14 @@ def _geometry(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
         (EFFECTIVE_RANK, structure.effective_rank_jackknife),
     ):
         yield Measured(metric, "", of(X, labels.blocks, labels.n_groups), constant)
+    dimension = structure.intrinsic_dimension_subsampled(X, labels.groups, seed=labels.seed)
+    yield Measured(INTRINSIC_DIMENSION, "", dimension, structure.IntrinsicDimension.reason)
 
 
 def _concepts(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
     names = list(labels.concepts)
     if not names:
-        yield from (Measured(m, reason=NO_CONCEPTS) for m in (PROBE_ACCURACY, *OVER_CONTEXTS, *OVER_CONCEPTS))
+        yield from (Measured(m, reason=NO_CONCEPTS) for m in (PROBE_ACCURACY, *OVER_CONTEXTS, *OF_CONCEPTS))
         return
     Y = np.stack([labels.concepts[name] for name in names], axis=1)
 
@@ -84,8 +91,12 @@ def _concepts(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
         yield from each(structure.ErasureResidual(*where), (ERASURE_RESIDUAL, 0.5), (CODING_ENERGY_LEFT, 0.0))
         yield from each(structure.Parallelism(*where), (PARALLELISM, 0.0))
     if len(names) < 2:
-        yield from (Measured(metric, reason=ONE_CONCEPT) for metric in OVER_CONCEPTS)
+        yield from (Measured(metric, reason=ONE_CONCEPT) for metric in (*OF_CONCEPTS, *OVER_CONCEPTS))
         return
+    yield from each(structure.CcgpOverConcepts(X, Y, labels.groups), (CCGP_CONCEPTS, 0.5))
+    yield from each(structure.ParallelismOverConcepts(X, Y, labels.groups), (PARALLELISM_CONCEPTS, 0.0))
+    additive = structure.AdditiveShare(X, Y, labels.context, labels.groups)
+    yield Measured(ADDITIVE_SHARE, "", _jackknife(additive, labels), additive.reason)
     overlap = _jackknife(lambda rows: structure.coding_overlap(X[rows], Y[rows]), labels)
     yield Measured(CODING_OVERLAP, "", overlap, structure.OVERLAP_REASON, structure.random_overlap(X.shape[1]))
 

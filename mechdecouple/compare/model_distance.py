@@ -53,7 +53,9 @@ def model_distances(
         raise MismatchError(f"sites hold {sorted({len(s) for s in sites})} models: expected one array a model at each")
     angles, used = [], []
     for site in sites:
-        cka = structure.cka_matrix(site, site, groups, n_blocks=n_blocks, n_permutations=0, seed=seed).cka
+        # near 0 an angle is the square root of what rounding leaves of 1 - CKA
+        exact = [np.asarray(X, dtype=np.float64) for X in site]
+        cka = structure.cka_matrix(exact, exact, groups, n_blocks=n_blocks, n_permutations=0, seed=seed).value
         used.append(bool(np.isfinite(cka.value).all() and np.isfinite(cka.replicates).all()))
         if used[-1]:
             off = 1.0 - np.eye(len(site))

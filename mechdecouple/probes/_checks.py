@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int, Shaped
 
 from mechdecouple.errors import InputError
@@ -45,7 +46,7 @@ def labels(y: np.ndarray, n: int) -> Int[np.ndarray, " n"]:
     return y
 
 
-def group_codes(groups: Shaped[np.ndarray, " n"] | None, n: int) -> Int[np.ndarray, " n"]:
+def group_codes(groups: Shaped[np.ndarray, " *m"] | None, n: int) -> Int[np.ndarray, " n"]:
     """Integer code of each row's group (sorted order of the group names); without groups every row is its own."""
     if groups is None:
         return np.arange(n)
@@ -53,3 +54,36 @@ def group_codes(groups: Shaped[np.ndarray, " n"] | None, n: int) -> Int[np.ndarr
     if groups.shape != (n,):
         raise InputError(f"groups have shape {groups.shape}, expected ({n},), one a row of the activations")
     return np.unique(groups, return_inverse=True)[1]
+
+
+def concept_labels(y: np.ndarray, n: int) -> Float64[np.ndarray, "n k"]:
+    """y as [n, k] of 0, 1 and NaN (unknown).
+
+    Raises:
+        InputError: wrong length, or a value other than those.
+    """
+    y = np.asarray(y)
+    if y.ndim not in (1, 2) or len(y) != n or 0 in y.shape:
+        raise InputError(f"labels have shape {y.shape}, expected ({n},) or ({n}, concepts)")
+    y = y.astype(np.float64).reshape(n, -1)
+    wrong = ~(np.isnan(y) | (y == 0) | (y == 1))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise InputError(f"label {y[row, column]:g} at row {row}, concept {column}: expected 0, 1 or NaN for unknown")
+    return y
+
+
+def device(name: str) -> torch.device:
+    """``"auto"`` as the GPU where there is one; otherwise the named device.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return chosen

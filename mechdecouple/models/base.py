@@ -17,6 +17,7 @@ from mechdecouple.errors import ModelError
 from mechdecouple.models.batch import Batch, Edit, Forward
 from mechdecouple.models.hashing import hash_state, hash_tokenizer
 from mechdecouple.models.recorder import EarlyStop, Recorder
+from mechdecouple.models.weights import filter_axes, named_weights, replaced
 
 Head = Literal["lm", "mlm", "class"] | None
 Processing = Literal["none", "fold_ln"]
@@ -100,6 +101,21 @@ class HookedModel(ABC):
         recorder.check_complete()
         return Forward(recorder.activations, out)
 
+    def logits_with(self, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """The logits that the model would give with these weights in the place of its own; gradients flow to them.
+
+        Args:
+            parameters: some or all of ``named_parameters``, by name.
+
+        Raises:
+            ModelError: unknown names, shapes that differ, a model without a head, or one whose weights cannot be
+                replaced.
+        """
+        with replaced(self.module, parameters):
+            logits = self.forward(batch).logits
+        assert logits is not None
+        return logits
+
     def check_hook_points(self, names: Iterable[str]) -> None:
         """Raise a `ModelError` that names the first unknown hook point and those spelled like it."""
         known = self._known
@@ -131,6 +147,14 @@ class HookedModel(ABC):
         """
         self.check_hook_points([hook_point])
         return self._depths[hook_point]
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """The floating-point weights by name, tied ones once."""
+        return named_weights(self.module)
+
+    def filter_axes(self) -> dict[str, tuple[int, ...]]:
+        """The axes of each weight that number its filters, the weights into one output unit; see ``models.weights``."""
+        return filter_axes(self.module)
 
     # -- facts --------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,6 +55,14 @@ class BridgeModel(HookedModel):
     @property
     def module(self) -> nn.Module:
         return self._bridge.original_model
+
+    def logits_with(self, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        if self.processing != "none":
+            raise ModelError(
+                f"folded weights of {self.architecture} cannot be replaced: TransformerBridge keeps copies of them; "
+                "load the model with processing 'none'"
+            )
+        return super().logits_with(parameters, batch)
 
     def _width(self, hook_point: str) -> int:
         return self._widths[hook_point]

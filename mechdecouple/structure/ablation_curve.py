@@ -42,29 +42,25 @@ def ablation_curve(
     scores: Callable[[Bool[np.ndarray, " d"]], Float[np.ndarray, " n"]],
     d: int,
     counts: Int[np.ndarray, " s"],
-    draws: int = 2,
+    draws: int = 4,
     seed: int = 0,
-) -> Float[np.ndarray, "s n"]:
-    """Score of each item with a growing number of units ablated, averaged over random orders of the units.
+) -> Float[np.ndarray, "r s n"]:
+    """Score of each item with a growing number of units ablated, for each of a few random orders of the units.
 
     Args:
         scores: score of each item [n] with the units in a mask [d] ablated.
-        d: units; counts: [s] how many are ablated, increasing; draws: random orders.
+        d: units; counts: [s] how many are ablated, increasing; draws: r, random orders.
 
     Raises:
         InputError: counts that are not increasing from 1 to d at most.
     """
     if not len(counts) or counts[0] < 1 or counts[-1] > d or (np.diff(counts) <= 0).any():
         raise InputError(f"ablated units {counts.tolist()}: expected increasing numbers from 1 to {d}")
-    rng = np.random.default_rng(seed)
-    total = None
-    for _ in range(draws):
-        rank = rng.permutation(d)
-        curve = np.stack([np.asarray(scores(rank < count), dtype=np.float64) for count in counts])
-        total = curve if total is None else total + curve
-    if total is None:
+    if draws < 1:
         raise InputError(f"{draws} draws of the order of units: expected at least one")
-    return total / draws
+    rng = np.random.default_rng(seed)
+    ranks = [rng.permutation(d) for _ in range(draws)]
+    return np.array([[scores(rank < count) for count in counts] for rank in ranks], dtype=np.float64)
 
 
 def ablation_area(
@@ -105,7 +101,7 @@ class AblationArea:
 
     Args:
         shares: [s] of units ablated, increasing.
-        scores: [s, n] score of each item at each share, from ``ablation_curve``; higher is better.
+        scores: [r, s, n] score of each item at each share in each order, from ``ablation_curve``; higher is better.
         clean: [n] scores without ablation; chance: expected score of guessing.
 
     Attributes:
@@ -115,7 +111,7 @@ class AblationArea:
     def __init__(
         self,
         shares: Num[np.ndarray, " s"],
-        scores: Num[np.ndarray, "s n"],
+        scores: Num[np.ndarray, "r s n"],
         clean: Num[np.ndarray, " n"],
         chance: float = 0.0,
     ) -> None:
@@ -125,6 +121,12 @@ class AblationArea:
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float:
         rows = np.arange(len(self._clean)) if rows is None else rows
-        return ablation_area(
-            self._shares, self._scores[:, rows].mean(axis=1), float(self._clean[rows].mean()), self._chance
-        )
+        return self._area(self._scores[:, :, rows].mean(axis=(0, 2)), self._clean[rows])
+
+    def draw_error(self) -> float:
+        """Standard error of the area from the few orders drawn; NaN with one order."""
+        areas = [self._area(curve, self._clean) for curve in self._scores.mean(axis=2)]
+        return float(np.std(areas, ddof=1) / np.sqrt(len(areas))) if len(areas) > 1 else math.nan
+
+    def _area(self, performance: np.ndarray, clean: np.ndarray) -> float:
+        return ablation_area(self._shares, performance, float(clean.mean()), self._chance)

@@ -30,6 +30,9 @@ class Replicates:
         replicates: its resampled values ``[b, *s]``.
         kind: ``"jackknife"`` (each replicate leaves one block of groups out) or ``"bootstrap"``.
         n: independent groups it rests on.
+        resolution: the least standard error that n groups leave, shaped like the value. Where every replicate is the
+            same (no errors among the items, say) their spread is 0, which is no certainty. 0 where no such limit is
+            known; sums and differences add it in squares.
 
     An array-valued Replicates is indexed like its value: ``layers[3].estimate(METRIC)``.
     """
@@ -38,6 +41,7 @@ class Replicates:
     replicates: Float[np.ndarray, "b ..."]
     kind: Literal["jackknife", "bootstrap"]
     n: int
+    resolution: Any = 0.0
 
     def __post_init__(self) -> None:
         value = np.asarray(self.value, float)
@@ -48,6 +52,7 @@ class Replicates:
             )
         object.__setattr__(self, "value", value if value.ndim else float(value))
         object.__setattr__(self, "replicates", replicates)
+        object.__setattr__(self, "resolution", np.broadcast_to(np.asarray(self.resolution, float), value.shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,7 +67,7 @@ class Replicates:
     def __getitem__(self, key) -> Replicates:
         value = np.asarray(self.value)[key]
         key = key if isinstance(key, tuple) else (key,)
-        return self._with(value, self.replicates[(slice(None), *key)])
+        return self._with(value, self.replicates[(slice(None), *key)], self.resolution[key])
 
     def __iter__(self) -> Iterator[Replicates]:
         return (self[i] for i in range(len(self)))
@@ -101,13 +106,17 @@ class Replicates:
             raise InputError("cannot stack no Replicates: give at least one")
         for other in several[1:]:
             several[0]._check_aligned(other)
-        return several[0]._with(np.stack([r.value for r in several]), np.stack([r.replicates for r in several], axis=1))
+        return several[0]._with(
+            np.stack([r.value for r in several]),
+            np.stack([r.replicates for r in several], axis=1),
+            np.stack([r.resolution for r in several]),
+        )
 
     def map(self, fn: Callable[[np.ndarray], np.ndarray]) -> Replicates:
         """``fn`` applied elementwise to the value and to each replicate; NaN outside its domain."""
         with np.errstate(divide="ignore", invalid="ignore"):
             value, replicates = fn(np.asarray(self.value)), fn(self.replicates)
-        return self._with(value, replicates)
+        return self._with(value, replicates, self._carried(fn, value))
 
     def contrast(self, other: Replicates, scale: Literal["difference", "log-ratio", "relative"]) -> Replicates:
         """The paired comparison on a metric's ``scale``: a - b, log a - log b, or (a - b) over their mean."""
@@ -118,13 +127,13 @@ class Replicates:
         return self._combine(other, lambda a, b: 2 * (a - b) / np.where(a + b == 0, np.nan, a + b))
 
     def standard_error(self) -> Any:
-        """Jackknife: sqrt((b-1)/b sum (theta_b - mean)^2); bootstrap: standard deviation of the replicates."""
+        """Jackknife: sqrt((b-1)/b sum (theta_b - mean)^2), at least the ``resolution``; bootstrap: the spread."""
         b = len(self.replicates)
         if b < 2:
             return _plain(np.full(self.shape, np.nan))
         if self.kind == "jackknife":
             spread = ((self.replicates - self.replicates.mean(axis=0)) ** 2).sum(axis=0)
-            return _plain(np.sqrt((b - 1) / b * spread))
+            return _plain(np.maximum(np.sqrt((b - 1) / b * spread), self.resolution))
         return self._over_defined(lambda r: np.nanstd(r, axis=0, ddof=1))
 
     def interval(self, level: Number = 0.95) -> tuple[Any, Any]:
@@ -191,14 +200,24 @@ class Replicates:
             return f"delete-a-block jackknife, {b} blocks of groups, t interval"
         return f"group bootstrap, {b} resamples, percentile interval"
 
-    def _with(self, value, replicates) -> Replicates:
-        return Replicates(np.asarray(value, float), np.asarray(replicates, float), self.kind, self.n)
+    def _with(self, value, replicates, resolution) -> Replicates:
+        return Replicates(np.asarray(value, float), np.asarray(replicates, float), self.kind, self.n, resolution)
+
+    def _carried(self, fn: Callable, value) -> Any:
+        """The resolution of ``fn`` of this: how far ``fn`` moves from its ``value`` over one step."""
+        if not np.any(self.resolution):
+            return np.zeros(np.shape(value))
+        steps = [np.abs(fn(np.asarray(self.value) + step * self.resolution) - value) for step in (-1.0, 1.0)]
+        return np.nan_to_num(np.fmax(*steps))
 
     def _combine(self, other: Replicates | Number, op: Callable) -> Replicates:
         if not isinstance(other, Replicates):
             return self.map(lambda x: op(x, other))
         self._check_aligned(other)
-        return self._with(op(np.asarray(self.value), other.value), op(self.replicates, other.replicates))
+        value = op(np.asarray(self.value), other.value)
+        mine = self._carried(lambda x: op(x, other.value), value)
+        theirs = other._carried(lambda x: op(np.asarray(self.value), x), value)
+        return self._with(value, op(self.replicates, other.replicates), np.hypot(mine, theirs))
 
     def _check_aligned(self, other: Replicates) -> None:
         mine = (self.kind, len(self.replicates), self.n, self.shape)

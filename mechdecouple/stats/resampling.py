@@ -50,7 +50,9 @@ def jackknife(
     """Delete-a-block jackknife of any statistic of rows, pairwise ones included.
 
     Args:
-        statistic: takes the kept row indices (sorted), returns a number or an array of numbers.
+        statistic: takes the kept row indices (sorted), returns a number or an array of numbers. A step function, such
+            as a share of right answers, may have a method ``left_out(rows)`` with a smooth value for the replicates,
+            and a ``resolution``, the least standard error it can have (see ``Replicates``).
         blocks: block of each row, from ``jackknife_blocks``.
         n_groups: independent groups among the rows; each row on its own if not given.
 
@@ -61,8 +63,11 @@ def jackknife(
     """
     rows = np.arange(len(blocks))
     value = np.asarray(statistic(rows), float)
-    left_out = [np.asarray(statistic(rows[blocks != b]), float) for b in np.unique(blocks)]
-    return Replicates(value, np.stack(left_out), "jackknife", len(blocks) if n_groups is None else int(n_groups))
+    replicate = getattr(statistic, "left_out", statistic)
+    left_out = [np.asarray(replicate(rows[blocks != b]), float) for b in np.unique(blocks)]
+    resolution = np.asarray(getattr(statistic, "resolution", 0.0), float)
+    n = len(blocks) if n_groups is None else int(n_groups)
+    return Replicates(value, np.stack(left_out), "jackknife", n, np.broadcast_to(resolution, value.shape))
 
 
 def group_bootstrap_weights(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -9,10 +11,12 @@ from mechdecouple.results import Metric
 from mechdecouple.structure._readout import (
     CellMoments,
     ClassSums,
-    Tally,
+    Outcomes,
+    balanced_accuracy,
     class_means,
     covariance,
     mean_over_contexts,
+    right,
     scores,
 )
 from mechdecouple.structure._rows import Rows
@@ -86,15 +90,34 @@ class Ccgp:
         """Accuracy in each left-out context, [contexts, k] (or [contexts]); NaN where a class is missing."""
         return self._rows.shaped(self._by_context(rows))
 
+    def left_out(self, rows: Int[np.ndarray, " m"]) -> float | np.ndarray:
+        """The jackknife's replicate of the value: as on the kept rows, without the noise of rows that flip."""
+        kept = self._rows.kept(rows)
+        return self._rows.shaped(mean_over_contexts(self._outcomes.accuracy_without(self._scores(kept), kept)))
+
+    @property
+    def resolution(self) -> float | np.ndarray:
+        """The least standard error that so many groups leave, however few errors there are."""
+        return self._rows.shaped(self._outcomes.resolution())
+
+    @cached_property
+    def _outcomes(self) -> Outcomes:
+        return Outcomes(self._scores(self._rows.kept(None)), self._rows)
+
     def _by_context(self, rows: np.ndarray | None) -> np.ndarray:
-        data, kept = self._rows, self._rows.kept(rows)
+        kept = self._rows.kept(rows)
+        return balanced_accuracy(right(self._scores(kept), self._rows.y), self._rows, kept)
+
+    def _scores(self, kept: np.ndarray) -> np.ndarray:
+        """Score [n, k] of each kept row by the read-out fitted on the other kept contexts; NaN where there is none."""
+        data = self._rows
         grid = self._n_sets, self._n_folds
         moments = [m.reshape(*grid, *m.shape[1:]) for m in self._moments.of(kept)]
         by_set = [m.sum(axis=1) for m in moments]
         by_fold = [m.sum(axis=0) for m in moments]
         everything = [m.sum(axis=0) for m in by_set]
         class_count, class_total = self._sums.of(kept)
-        tally = Tally(len(data.names), data.y.shape[1])
+        found = np.full(data.y.shape, np.nan)
         for s in range(self._n_sets):
             for f in range(self._n_folds):
                 test = kept & (self._set[data.context] == s) & (self._fold == f)
@@ -109,9 +132,8 @@ class Ccgp:
                 contexts = np.flatnonzero(self._set != s)
                 folds = [g for g in range(self._n_folds) if g != f or self._n_folds == 1]
                 means = class_means(class_count[contexts][:, folds], class_total[contexts][:, folds])
-                sigma = covariance(float(count), total, second)
-                tally.add(scores(means, sigma, data.X[test]), data.y[test], data.context[test])
-        return tally.accuracy()
+                found[test] = scores(means, covariance(float(count), total, second), data.X[test])
+        return found
 
 
 def ccgp(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -9,10 +11,12 @@ from mechdecouple.results import Metric
 from mechdecouple.structure._readout import (
     CellMoments,
     ClassSums,
-    Tally,
+    Outcomes,
+    balanced_accuracy,
     class_means,
     covariance,
     mean_over_contexts,
+    right,
     scores,
 )
 from mechdecouple.structure._rows import Rows
@@ -63,12 +67,28 @@ class ProbeAccuracy:
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float | np.ndarray:
         """Accuracy of each concept, [k] (a float for vector labels); NaN for the ``reason``."""
-        return self._rows.shaped(mean_over_contexts(self._by_context(rows)))
-
-    def _by_context(self, rows: np.ndarray | None) -> np.ndarray:
         kept = self._rows.kept(rows)
-        tally = Tally(len(self._parts), self._rows.y.shape[1])
-        for c, part in enumerate(self._parts):
+        outcome = right(self._scores(kept), self._rows.y)
+        return self._rows.shaped(mean_over_contexts(balanced_accuracy(outcome, self._rows, kept)))
+
+    def left_out(self, rows: Int[np.ndarray, " m"]) -> float | np.ndarray:
+        """The jackknife's replicate of the value: as on the kept rows, without the noise of rows that flip."""
+        kept = self._rows.kept(rows)
+        return self._rows.shaped(mean_over_contexts(self._outcomes.accuracy_without(self._scores(kept), kept)))
+
+    @property
+    def resolution(self) -> float | np.ndarray:
+        """The least standard error that so many groups leave, however few errors there are."""
+        return self._rows.shaped(self._outcomes.resolution())
+
+    @cached_property
+    def _outcomes(self) -> Outcomes:
+        return Outcomes(self._scores(self._rows.kept(None)), self._rows)
+
+    def _scores(self, kept: np.ndarray) -> np.ndarray:
+        """Score [n, k] of each kept row by the read-out of the other folds of its context; NaN where there is none."""
+        found = np.full(self._rows.y.shape, np.nan)
+        for part in self._parts:
             here = kept[part.member]
             moments = part.moments.of(here)
             everything = [m.sum(axis=0) for m in moments]
@@ -80,9 +100,8 @@ class ProbeAccuracy:
                 if not test.any() or count < 2:
                     continue
                 means = class_means(class_count[:, folds], class_total[:, folds])
-                sigma = covariance(float(count), total, second)
-                tally.add(scores(means, sigma, part.data.X[test]), part.data.y[test], c)
-        return tally.accuracy()
+                found[part.member[test]] = scores(means, covariance(float(count), total, second), part.data.X[test])
+        return found
 
 
 class _Part:

@@ -117,3 +117,17 @@ def test_unaligned_replicates_are_refused():
         Replicates.mean([])
     with pytest.raises(InputError, match="index it"):
         Replicates(np.zeros(2), np.zeros((20, 2)), "jackknife", 20).estimate(METRIC)
+
+
+def test_resolution_is_the_least_standard_error_and_is_carried_along():
+    still = Replicates(1.0, np.ones(20), "jackknife", 100, 0.02)
+    assert still.standard_error() == pytest.approx(0.02)
+    assert (0.5 * still).standard_error() == pytest.approx(0.01)
+    assert (still - still).standard_error() == pytest.approx(0.02 * np.sqrt(2))
+    assert Replicates.mean([still, still]).standard_error() == pytest.approx(0.01 * np.sqrt(2))
+    assert still.map(np.log).standard_error() == pytest.approx(0.02, rel=0.02)
+    moving = Replicates(1.0, 1 + 0.1 * np.random.default_rng(0).normal(size=20), "jackknife", 100, 0.02)
+    assert moving.standard_error() > 0.1
+    assert moving.standard_error() == Replicates(1.0, moving.replicates, "jackknife", 100).standard_error()
+    pair = Replicates.stack([still, moving])
+    assert pair.shape == (2,) and pair[0].standard_error() == pytest.approx(0.02)

@@ -45,7 +45,7 @@ def test_without_noise_it_is_the_formula(d, n_classes):
 
 
 def test_anisotropic_closed_form():
-    """Means at distance a and b along two axes, variance 1 and 9 along them: Σ_B = diag(a²/2, b²/2) over four classes."""
+    """Four means at ±a and ±b on two axes, so Σ_B = diag(a²/2, b²/2); variance 1 and 9 along them."""
     a, b = 2.0, 5.0
     means = np.array([[a, 0, 0], [-a, 0, 0], [0, b, 0], [0, -b, 0]])
     X, labels, groups = exact_rows(means, math.sqrt(3) * np.diag([1.0, 3.0, 7.0]))
@@ -134,6 +134,14 @@ def test_undefined_with_a_reason(case):
     statistic = NeuralCollapse(*undefined()[case])
     assert math.isnan(statistic())
     assert "stand out from noise" in statistic.reason
+
+
+@pytest.mark.parametrize("means", [np.zeros((3, 2)), np.array([[0, 0], [4, 0], [8, 0.0]])], ids=["equal", "on a line"])
+def test_directions_made_of_noise_give_no_number(means):
+    """By chance the noise of the means is positive in their weakest direction; the ratio would be anything."""
+    rng, labels = np.random.default_rng(8), np.arange(120) % 3
+    draws = [neural_collapse(means[labels] + rng.normal(size=(120, 2)), labels) for _ in range(60)]
+    assert np.isfinite(draws).mean() <= 0.05
 
 
 def test_errors_name_the_value():

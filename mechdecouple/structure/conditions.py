@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -58,7 +58,7 @@ def other_concepts(Y: Shaped[np.ndarray, "n k"]) -> Int[np.ndarray, "n k"]:
 class _OverConcepts:
     """One statistic a concept, each with the other concepts as its contexts."""
 
-    _statistic: Callable[..., Callable[[np.ndarray | None], float | np.ndarray]]
+    _statistic: Any
 
     def __init__(
         self,
@@ -102,6 +102,15 @@ class CcgpOverConcepts(_OverConcepts):
 
     reason = "CCGP over other concepts needs two or more combinations of them that hold both classes of the concept"
     _statistic = Ccgp
+
+    def left_out(self, rows: Int[np.ndarray, " m"]) -> np.ndarray:
+        """The jackknife's replicate of the value, as for ``Ccgp``."""
+        return np.array([part.left_out(rows) for part in self._parts], dtype=float)
+
+    @property
+    def resolution(self) -> np.ndarray:
+        """The least standard error that so many groups leave, as for ``Ccgp``."""
+        return np.array([part.resolution for part in self._parts], dtype=float)
 
 
 class ParallelismOverConcepts(_OverConcepts):

@@ -118,6 +118,14 @@ def test_kept_rows_jackknife_and_groups():
             assert low < one.value < high
 
 
+def test_no_error_at_all_is_no_certainty():
+    rng = np.random.default_rng(0)
+    Y = rng.integers(0, 2, (600, 3))
+    result = jackknife(CcgpOverConcepts(np.pad(Y, ((0, 0), (0, 3))) * 1.0, Y), jackknife_blocks(np.arange(600)))
+    np.testing.assert_array_equal(result.value, 1)
+    assert (result.standard_error() > 1 / 600).all()
+
+
 def test_rows_left_out_do_not_count():
     rng = np.random.default_rng(0)
     Y = rng.integers(0, 2, (300, 3))

@@ -11,7 +11,7 @@ from scipy import stats as sps
 
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.stats import jackknife, jackknife_blocks
-from mechdecouple.structure import _moments, cka, cka_matrix
+from mechdecouple.structure import _products, cka, cka_matrix
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_undefined_where_a_side_is_constant_or_rows_are_too_few():
     X = np.random.default_rng(3).normal(size=(20, 4))
     assert math.isnan(cka(X, np.ones((20, 4)))) and math.isnan(cka(X[:3], X[:3]))
     both = cka_matrix([X, np.ones((20, 2))], [X, X[:, :1]], n_permutations=50)
-    assert np.isnan(both.cka.value[1]).all() and np.isnan(both.p[1]).all() and np.isnan(both.p_adjusted[1]).all()
+    assert np.isnan(both.value.value[1]).all() and np.isnan(both.p[1]).all() and np.isnan(both.p_adjusted[1]).all()
     assert "constant" in both.estimate(1, 0).reason
     assert both.estimate(0, 0).value == pytest.approx(1.0) and both.p[0, 0] == 1 / 51
 
@@ -111,18 +111,18 @@ def test_all_pairs_equal_one_pair_at_a_time(n):
     blocks = jackknife_blocks(groups)
     for i, j in itertools.product(range(2), range(3)):
         slow = jackknife(lambda rows, i=i, j=j: cka(A[i][rows], B[j][rows]), blocks, n_groups=n // 2)
-        assert result.cka.value[i, j] == pytest.approx(slow.value, abs=1e-10)
-        np.testing.assert_allclose(result.cka.replicates[:, i, j], slow.replicates, atol=1e-10)
-    assert result.cka.n == n // 2 and np.isnan(result.p).all() and np.isnan(result.estimate(0, 0).p)
+        assert result.value.value[i, j] == pytest.approx(slow.value, abs=1e-10)
+        np.testing.assert_allclose(result.value.replicates[:, i, j], slow.replicates, atol=1e-10)
+    assert result.value.n == n // 2 and np.isnan(result.p).all() and np.isnan(result.estimate(0, 0).p)
 
 
 def test_both_sides_of_the_gram_trick_agree(monkeypatch, pair):
     results = []
     for cheaper in (True, False):
-        monkeypatch.setattr(_moments, "_gram_is_cheaper", lambda *_, cheaper=cheaper: cheaper)
-        results.append(cka_matrix([pair[0]], [pair[1]], n_permutations=0).cka)
+        monkeypatch.setattr(_products, "gram_is_cheaper", lambda *_, cheaper=cheaper: cheaper)
+        results.append(cka_matrix([pair[0]], [pair[1]], n_permutations=0).value)
     np.testing.assert_allclose(results[0].replicates, results[1].replicates, rtol=1e-11)
-    monkeypatch.setattr(_moments, "_CHUNK_ENTRIES", 30)
+    monkeypatch.setattr(_products, "_TILE_BYTES", 300)
     assert cka(*pair) == pytest.approx(results[0].value[0, 0], rel=1e-11)
 
 
@@ -138,7 +138,7 @@ def test_jackknife_and_subsampling_give_the_same_standard_error():
     X = rng.normal(size=(n, 8))
     Y = X + rng.normal(size=(n, 8))
     spread = np.std([cka(X[rows], Y[rows]) for rows in (rng.choice(n, m, replace=False) for _ in range(400))])
-    error = cka_matrix([X], [Y], n_permutations=0, n_blocks=100).cka.standard_error()[0, 0]
+    error = cka_matrix([X], [Y], n_permutations=0, n_blocks=100).value.standard_error()[0, 0]
     assert error == pytest.approx(spread * math.sqrt(m / (n - m)), rel=0.25)
 
 
@@ -164,7 +164,7 @@ def test_rows_of_a_group_do_not_fake_a_relation():
     naive = cka_matrix([X], [Y], n_permutations=200)
     grouped = cka_matrix([X], [Y], np.array([f"item {g}" for g in groups]), n_permutations=200)
     assert naive.p[0, 0] < 0.01 < 0.05 < grouped.p[0, 0]
-    assert grouped.cka.n == grouped.n_null == 30
+    assert grouped.value.n == grouped.n_null == 30
 
 
 def _false_positives(n: int, max_null: int, rows: int, n_sim: int) -> tuple[int, int]:
@@ -202,7 +202,7 @@ def _coverage(n: int, strength: float, n_sim: int) -> float:
     for s in range(n_sim):
         X = rng.normal(size=(n, 10)) * np.sqrt(variances)
         Y = strength * X + math.sqrt(noise) * rng.normal(size=(n, 10))
-        low, high = cka_matrix([X], [Y], n_permutations=0, seed=s).cka[0, 0].interval()
+        low, high = cka_matrix([X], [Y], n_permutations=0, seed=s).value[0, 0].interval()
         hits += low <= true <= high
     return hits / n_sim
 

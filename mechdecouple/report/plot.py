@@ -16,6 +16,7 @@ from mechdecouple.errors import InputError
 from mechdecouple.report.figures import (
     beliefs,
     calibration,
+    card,
     contrasts,
     differences,
     features,
@@ -35,6 +36,7 @@ SHEETS: dict[str, Sheet] = {
     sheet.name: sheet
     for sheet in (
         overview.SHEET,
+        card.SHEET,
         contrasts.SHEET,
         gate.SHEET,
         structure.SHEET,
@@ -62,7 +64,7 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     Args:
         result: a Comparison; Activations (their norms), Answers (reliability of their confidence), a Matching or an
             Evaluation of sparse autoencoders.
-        kind: for a Comparison, what to draw: a sheet of panels (``gate``, ``contrasts``, ``structure``,
+        kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``similarity``, ``robustness``, ``sae``, ``beliefs``,
             ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``,
             ``reliability``, ``shift`` …).

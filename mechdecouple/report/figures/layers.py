@@ -32,9 +32,17 @@ def layer_panel(metric: str, name: str = "", context: str | None = None) -> Pane
     )
 
 
+def functional(metric: str) -> str:
+    """The name of a metric's version on what the answers depend on."""
+    return f"functional_{metric}"
+
+
 def _styles(view: View, metric: str) -> list[Line2D]:
-    """What each style of line stands for, where there are several concepts and not too many."""
+    """What each style of line stands for: concepts where there are not too many, or the functional version."""
     concepts = view.concepts(metric)
+    if list(concepts) == [""] and len(view.rows(functional(metric))):
+        labels = ("all of the activations", "what the answers depend on")
+        return [Line2D([], [], color=GREY, linestyle=s, label=x) for s, x in zip(LINES[:2], labels, strict=True)]
     if not 1 < len(concepts) <= len(LINES):
         return []
     return [Line2D([], [], color=GREY, linestyle=style, label=c) for c, style in zip(concepts, LINES, strict=False)]
@@ -56,6 +64,9 @@ def _draw(view: View, ax: Axes, metric: str, context: str | None) -> None:
             _line(ax, curve, where, which, LINES[concepts.index(concept)] if len(concepts) <= len(LINES) else None)
         if len(concepts) > len(LINES) and curves:
             _mean_line(ax, curves, where, which)
+        if list(concepts) == [""]:
+            used = view.curve(functional(metric), model, "", context)
+            _line(ax, used, where, which, LINES[1])
     _null(view, ax, metric)
     ax.set_title(title(metric))
     _layer_axis(ax, points, labels, shared)
@@ -68,7 +79,15 @@ def _draw(view: View, ax: Axes, metric: str, context: str | None) -> None:
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
     if len(concepts) > len(LINES):
-        ax.text(0.02, 0.02, f"thick: mean of {len(concepts)} concepts", transform=ax.transAxes, color=GREY, fontsize=7)
+        ax.text(
+            0.02,
+            0.02,
+            f"thick: mean of {len(concepts)} concepts",
+            transform=ax.transAxes,
+            color=GREY,
+            fontsize=7,
+            backgroundcolor="white",
+        )
 
 
 def _at(i: int, n: int, shared: bool, which: int) -> float:
@@ -153,6 +172,10 @@ def _unit(metric: str) -> str:
         "coding_overlap": "mean |cosine|",
         "parallelism": "cosine",
         "coding_energy_left": "share",
+        "additive_share": "share",
+        "intrinsic_dimension": "dimensions",
+        "ccgp_concepts": "accuracy",
+        "parallelism_concepts": "cosine",
         "ablation_effect": "change of answers",
         "represented_auroc": "AUROC",
     }

@@ -14,7 +14,19 @@ METRICS = (
     "probe_accuracy",
     "ablation_effect",
 )
-FURTHER = ("parallelism", "coding_energy_left", "effective_rank")
+FURTHER = (
+    "parallelism",
+    "coding_energy_left",
+    "additive_share",
+    "ccgp_concepts",
+    "parallelism_concepts",
+    "erasure_collateral",
+    "effective_rank",
+    "intrinsic_dimension",
+    "neural_collapse",
+    "dci_disentanglement",
+    "dci_completeness",
+)
 
 
 def panels(view: View) -> list[Panel]:
@@ -32,4 +44,9 @@ SHEET = Sheet(
     "effect. "
     "Hollow markers: hook points that the answers do not depend on, kept out of verdicts.",
 )
-FURTHER_SHEET = Sheet("structure_further", further, "Further structural measures over hook points, with 95 % bands.")
+FURTHER_SHEET = Sheet(
+    "structure_further",
+    further,
+    "Further structural measures over hook points, with 95 % bands. Dashed: of the part of the activations that the "
+    "answers depend on.",
+)

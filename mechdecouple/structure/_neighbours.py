@@ -65,7 +65,9 @@ def _measured(X: np.ndarray, Y: np.ndarray, least: np.ndarray, k: int) -> tuple[
 
 def precision(X: Shaped[np.ndarray, "n d"]) -> float:
     """Relative rounding of the values: that of single precision where they fit into it, whatever they are stored as."""
-    return float(np.finfo(np.float32 if np.array_equal(X, X.astype(np.float32)) else X.dtype).eps)
+    with np.errstate(over="ignore"):
+        single = np.array_equal(X, X.astype(np.float32))
+    return float(np.finfo(np.float32 if single else np.float64).eps)
 
 
 def distinct_rows(X: Float[np.ndarray, "n d"], tolerance: float) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " n"]]:

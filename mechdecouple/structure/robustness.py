@@ -12,6 +12,7 @@ from scipy.optimize import isotonic_regression, root_scalar
 from mechdecouple.errors import InputError
 from mechdecouple.results import Metric
 from mechdecouple.structure._rows import finite
+from mechdecouple.structure.functional import functional_basis, project
 
 NOISE_TOLERANCE = Metric(
     name="noise_tolerance",
@@ -53,13 +54,10 @@ def functional_rms(
 ) -> float:
     """``total_rms`` of the rows projected on the subspace that the answers depend on; the rest does not count.
 
-    The subspace is spanned by the leading eigenvectors of the second moment of the gradients, the fewest that hold
-    ``share`` of its trace.
-
     Args:
         X: activations at a hook point.
         gradients: gradient of each option-centred logit with respect to them, of some items.
-        share: share of the gradients' energy that the subspace holds, in (0, 1].
+        share: of the answers' variance that the subspace holds, see ``functional_basis``.
 
     Returns:
         the rms, 0 where no gradient reaches the hook point.
@@ -67,19 +65,8 @@ def functional_rms(
     Raises:
         InputError: values that are not finite, widths that differ, a share outside (0, 1].
     """
-    X = finite(X)
-    gradients = finite(np.asarray(gradients).reshape(-1, np.shape(gradients)[-1]))
-    if gradients.shape[1] != X.shape[1]:
-        raise InputError(f"gradients have {gradients.shape[1]} dimensions, activations {X.shape[1]}: expected equal")
-    if not 0 < share <= 1:
-        raise InputError(f"share {share}: expected a number above 0 and at most 1")
-    energy, basis = np.linalg.eigh(gradients.T @ gradients)
-    energy, basis = np.maximum(energy[::-1], 0.0), basis[:, ::-1]
-    if energy[0] == 0:
-        return 0.0
-    held = np.cumsum(energy) / energy.sum()
-    rank = min(int(np.searchsorted(held, share - 1e-12)) + 1, len(energy))
-    return total_rms(X @ basis[:, :rank])
+    basis = functional_basis(gradients, share, X)
+    return total_rms(project(X, basis)) if basis.shape[1] else 0.0
 
 
 def noise_std(scale: float, rms: float, d: int) -> float:

@@ -131,8 +131,8 @@ def fit_many(
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, 300)
     >>> layers = [rng.normal(size=(300, 8)) + gap * y[:, None] for gap in (0, 3)]
-    >>> fit_many(layers, y, grouped_folds(y)).auroc()[:, 0, 3].round(1)
-    array([0.5, 1. ])
+    >>> fit_many(layers, y, grouped_folds(y)).auroc()[:, 0, 3] > 0.9
+    array([False,  True])
     """
     penalties_ = _penalties(penalties)
     y, fold = _labels(y, layers), _folds(fold, layers, least=2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from mechdecouple.compare.gradients import Gradients
 from mechdecouple.compare.labels import Labels
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.structural import Measured, measure
+from mechdecouple.compare.subject import Subject
+from mechdecouple.compare.units import measure_units
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
@@ -69,19 +72,23 @@ class Inside:
 
 
 def measure_inside(
-    acts: Activations, points: Sequence[str], labels: Labels, gradients: Gradients | None = None
+    acts: Activations,
+    used: Mapping[str, np.ndarray],
+    points: Sequence[str],
+    labels: Labels,
+    subject: Subject | None,
+    gradients: Gradients | None,
 ) -> Inside:
-    """Every measure of structure at each hook point, recomputed without each block of groups; given gradients of the
-    answers, also on the part of the activations that these depend on."""
+    """Every measure of structure at each hook point: of the activations, of the part of them that the answers depend
+    on (``used``: hook point -> [n, k]), and unit by unit; recomputed without each block of groups."""
     found = {}
     for point in points:
-        for one in _at(acts[point], labels, None if gradients is None else gradients.outputs[point]):
+        parts = [measure(acts[point], labels), measure_units(subject, gradients, point)]
+        if point in used:
+            parts.append(one.functional() for one in measure(used[point], labels) if one.replicates is not None)
+        for one in chain.from_iterable(parts):
             found[one.metric.name, point, one.concept] = one
     return Inside(found)
-
-
-def _at(X: np.ndarray, labels: Labels, gradients: np.ndarray | None) -> Iterator[Measured]:
-    yield from measure(X, labels)
 
 
 def contrasts(

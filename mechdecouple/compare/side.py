@@ -25,6 +25,7 @@ from mechdecouple.compare.subject import INERT, Subject, make_subject
 from mechdecouple.extract import extract
 from mechdecouple.models import HookedModel
 from mechdecouple.stats import Replicates
+from mechdecouple.structure import functional_basis, project
 from mechdecouple.tasks import Task
 
 
@@ -58,7 +59,18 @@ class Side:
 
     @cached_property
     def inside(self) -> Inside:
-        return measure_inside(self.structural, self.points, self.labels, self.gradients)
+        return measure_inside(self.structural, self.used, self.points, self.labels, self.subject, self.gradients)
+
+    @cached_property
+    def used(self) -> dict[str, np.ndarray]:
+        """Hook point -> [n, k] the structural activations projected on what the answers depend on; hook points that
+        they do not depend on, and models without logits, are left out."""
+        if self.gradients is None:
+            return {}
+        bases = {
+            point: functional_basis(self.gradients.outputs[point], X=self.structural[point]) for point in self.points
+        }
+        return {point: project(self.structural[point], basis) for point, basis in bases.items() if basis.shape[1] > 0}
 
     @cached_property
     def belief(self) -> Beliefs | None:

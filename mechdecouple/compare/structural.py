@@ -20,6 +20,7 @@ from mechdecouple.structure import (
     EFFECTIVE_RANK,
     ERASURE_RESIDUAL,
     INTRINSIC_DIMENSION,
+    NEURAL_COLLAPSE,
     PARALLELISM,
     PARALLELISM_CONCEPTS,
     PARTICIPATION_RATIO,
@@ -67,6 +68,11 @@ def _geometry(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
         yield Measured(metric, "", of(X, labels.blocks, labels.n_groups), constant)
     dimension = structure.intrinsic_dimension_subsampled(X, labels.groups, seed=labels.seed)
     yield Measured(INTRINSIC_DIMENSION, "", dimension, structure.IntrinsicDimension.reason)
+    if labels.answers is None:
+        yield Measured(NEURAL_COLLAPSE, reason="there are no answers that several groups of items share")
+    else:
+        collapse = structure.NeuralCollapse(X, labels.answers, labels.groups)
+        yield Measured(NEURAL_COLLAPSE, "", _jackknife(collapse, labels), collapse.reason)
 
 
 def _concepts(X: np.ndarray, labels: Labels) -> Iterator[Measured]:

@@ -1,5 +1,12 @@
 """How representations are organised: arrays in, numbers out; one idea a file."""
 
+from mechdecouple.structure.ablation_curve import (
+    ABLATION_AREA,
+    AblationArea,
+    ablation_area,
+    ablation_counts,
+    ablation_curve,
+)
 from mechdecouple.structure.additive import ADDITIVE_SHARE, AdditiveShare, additive_share
 from mechdecouple.structure.ccgp import CCGP, Ccgp, ccgp
 from mechdecouple.structure.conditions import (
@@ -9,7 +16,17 @@ from mechdecouple.structure.conditions import (
     ParallelismOverConcepts,
     other_concepts,
 )
+from mechdecouple.structure.dci import (
+    DCI_COMPLETENESS,
+    DCI_DISENTANGLEMENT,
+    Dci,
+    completeness,
+    disentanglement,
+    readout_effects,
+    unit_effects,
+)
 from mechdecouple.structure.erasure import CODING_ENERGY_LEFT, ERASURE_RESIDUAL, ErasureResidual, erasure_residual
+from mechdecouple.structure.functional import functional_basis, project
 from mechdecouple.structure.geometry import (
     EFFECTIVE_RANK,
     PARTICIPATION_RATIO,
@@ -24,6 +41,7 @@ from mechdecouple.structure.intrinsic_dimension import (
     intrinsic_dimension,
     intrinsic_dimension_subsampled,
 )
+from mechdecouple.structure.neural_collapse import NEURAL_COLLAPSE, NeuralCollapse, neural_collapse
 from mechdecouple.structure.overlap import CODING_OVERLAP, OVERLAP_REASON, coding_overlap, random_overlap
 from mechdecouple.structure.parallelism import PARALLELISM, Parallelism, parallelism
 from mechdecouple.structure.probe_accuracy import PROBE_ACCURACY, ProbeAccuracy, probe_accuracy
@@ -36,19 +54,42 @@ from mechdecouple.structure.robustness import (
     noise_tolerance,
     total_rms,
 )
+from mechdecouple.structure.sharpness import RELATIVE_SHARPNESS, RelativeSharpness
 from mechdecouple.structure.similarity import CKA, cka, cka_matrix
 from mechdecouple.structure.similarity_matrix import SimilarityMatrix
+from mechdecouple.structure.weight_noise import (
+    NOISE_SIZES,
+    WEIGHT_NOISE_SLOPE,
+    WeightNoise,
+    filter_scales,
+    noisy_losses,
+    weight_noise_slope,
+)
+from mechdecouple.structure.weight_sweep import (
+    WEIGHT_MODULARITY,
+    WEIGHT_MODULARITY_EXCESS,
+    WeightSweep,
+    fresh_weights,
+    weight_effects,
+    weight_modularity,
+    weight_sweep,
+)
 
 __all__ = [
+    "ABLATION_AREA",
     "ADDITIVE_SHARE",
     "CCGP",
     "CCGP_CONCEPTS",
     "CKA",
     "CODING_ENERGY_LEFT",
     "CODING_OVERLAP",
+    "DCI_COMPLETENESS",
+    "DCI_DISENTANGLEMENT",
     "EFFECTIVE_RANK",
     "ERASURE_RESIDUAL",
     "INTRINSIC_DIMENSION",
+    "NEURAL_COLLAPSE",
+    "NOISE_SIZES",
     "NOISE_TOLERANCE",
     "NOISE_TOLERANCE_TOTAL",
     "OVERLAP_REASON",
@@ -56,34 +97,61 @@ __all__ = [
     "PARALLELISM_CONCEPTS",
     "PARTICIPATION_RATIO",
     "PROBE_ACCURACY",
+    "RELATIVE_SHARPNESS",
+    "WEIGHT_MODULARITY",
+    "WEIGHT_MODULARITY_EXCESS",
+    "WEIGHT_NOISE_SLOPE",
+    "AblationArea",
     "AdditiveShare",
     "Ccgp",
     "CcgpOverConcepts",
+    "Dci",
     "ErasureResidual",
     "IntrinsicDimension",
+    "NeuralCollapse",
     "NoiseTolerance",
     "Parallelism",
     "ParallelismOverConcepts",
     "ProbeAccuracy",
+    "RelativeSharpness",
     "SimilarityMatrix",
+    "WeightNoise",
+    "WeightSweep",
+    "ablation_area",
+    "ablation_counts",
+    "ablation_curve",
     "additive_share",
     "ccgp",
     "cka",
     "cka_matrix",
     "coding_overlap",
+    "completeness",
+    "disentanglement",
     "effective_rank",
     "effective_rank_jackknife",
     "erasure_residual",
+    "filter_scales",
+    "fresh_weights",
+    "functional_basis",
     "functional_rms",
     "intrinsic_dimension",
     "intrinsic_dimension_subsampled",
+    "neural_collapse",
     "noise_std",
     "noise_tolerance",
+    "noisy_losses",
     "other_concepts",
     "parallelism",
     "participation_ratio",
     "participation_ratio_jackknife",
     "probe_accuracy",
+    "project",
     "random_overlap",
+    "readout_effects",
     "total_rms",
+    "unit_effects",
+    "weight_effects",
+    "weight_modularity",
+    "weight_noise_slope",
+    "weight_sweep",
 ]

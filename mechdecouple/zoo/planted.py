@@ -120,6 +120,7 @@ def planted_task(n: int | None = None, seed: int = 0) -> Task:
             "answer": on[np.arange(n), inputs[:, -K:].argmax(1)],
             "context": [f"c{c}" for c in inputs[:, K : K + C].argmax(1)],
             **{f"concept_f{f + 1}": on[:, f] for f in range(K)},
+            "asks": [f"f{f + 1}" for f in inputs[:, -K:].argmax(1)],
         }
     )
     return Task.from_frame(frame, name="planted factors", performance="class", inputs=inputs)

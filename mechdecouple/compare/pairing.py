@@ -14,7 +14,7 @@ from mechdecouple.models import HookedModel
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """A hook point of A and the hook point of B at the same relative depth."""
+    """A hook point of A, the hook point of B it is compared with, and how deep they are in the model with fewer."""
 
     a: str
     b: str
@@ -37,13 +37,31 @@ def pair(
     model_a: HookedModel, points_a: Sequence[str], model_b: HookedModel, points_b: Sequence[str]
 ) -> tuple[Site, ...]:
     """Pair hook points in order where there are equally many, else each of the fewer with the nearest in depth."""
-    if len(points_a) == len(points_b):
-        return tuple(Site(a, b, model_a.depth(a)) for a, b in zip(points_a, points_b, strict=True))
-    depth_a, depth_b = ([m.depth(p) for p in ps] for m, ps in ((model_a, points_a), (model_b, points_b)))
-    gap = np.abs(np.subtract.outer(depth_a, depth_b))
-    if len(points_a) < len(points_b):
-        return tuple(Site(a, points_b[int(gap[i].argmin())], depth_a[i]) for i, a in enumerate(points_a))
-    return tuple(Site(points_a[int(gap[:, j].argmin())], b, depth_b[j]) for j, b in enumerate(points_b))
+    few, many = len(points_a), len(points_b)
+    if few == many:
+        pairs = [(i, i) for i in range(few)]
+    else:
+        depth_a, depth_b = ([m.depth(p) for p in ps] for m, ps in ((model_a, points_a), (model_b, points_b)))
+        gap = np.abs(np.subtract.outer(depth_a, depth_b))
+        pairs = (
+            list(enumerate(gap.argmin(axis=1))) if few < many else [(i, j) for j, i in enumerate(gap.argmin(axis=0))]
+        )
+    return sites(model_a, points_a, model_b, points_b, pairs)
+
+
+def sites(
+    model_a: HookedModel,
+    points_a: Sequence[str],
+    model_b: HookedModel,
+    points_b: Sequence[str],
+    pairs: Sequence[tuple[int, int]],
+) -> tuple[Site, ...]:
+    """The sites of ``pairs`` (place among the points of A, place among those of B), as of an ``Alignment``."""
+    by_a = len(points_a) <= len(points_b)
+    return tuple(
+        Site(points_a[i], points_b[j], model_a.depth(points_a[i]) if by_a else model_b.depth(points_b[j]))
+        for i, j in pairs
+    )
 
 
 def comparability(a: HookedModel, b: HookedModel, config: CompareConfig) -> tuple[str, ...]:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mechdecouple.compare.config import CompareConfig
-from mechdecouple.compare.pairing import choose_points, comparability, pair
+from mechdecouple.compare.pairing import choose_points, comparability, pair, sites
 from mechdecouple.errors import InputError, ModelError
 from mechdecouple.models import wrap
 
@@ -30,6 +30,15 @@ def test_models_of_unlike_depth_are_paired_by_relative_depth():
     back = pair(b, b.layer_points, a, a.layer_points)
     assert [s.a for s in back] != [s.a for s in sites]
     assert {s.b for s in back} <= set(b.layer_points) | set(a.layer_points)
+
+
+def test_sites_of_an_alignment_are_as_deep_as_in_the_model_with_fewer():
+    a, b = mlp(2), mlp(4)
+    made = sites(a, a.layer_points, b, b.layer_points, [(0, 1), (2, 4)])
+    assert [(s.a, s.b) for s in made] == [(a.layer_points[i], b.layer_points[j]) for i, j in ((0, 1), (2, 4))]
+    assert [s.depth for s in made] == [a.depth(s.a) for s in made]
+    back = sites(b, b.layer_points, a, a.layer_points, [(1, 0), (4, 2)])
+    assert [(s.b, s.a, s.depth) for s in back] == [(s.a, s.b, s.depth) for s in made]
 
 
 def test_deep_models_are_thinned_evenly_with_both_ends_kept():

@@ -111,7 +111,7 @@ def _statistics(size: np.ndarray, c: np.ndarray, p: np.ndarray, inside: np.ndarr
     if len(size) < 4:
         return float("nan"), float("nan")
     both, mixed, x, y, trace_x, trace_y = inside
-    pairs, triples, quadruples = _tuples(size)
+    pairs, triples, quadruples = tuples(size)
     far = x.sum() * y.sum() - 6 * (x @ y) + 2 * np.vdot(p, p)
     cross = (np.vdot(c, c) - both.sum()) / pairs - 2 * (2 * mixed.sum() - np.vdot(p, c)) / triples + far / quadruples
     ends = trace_x.sum() * trace_y.sum() - trace_x @ trace_y
@@ -121,7 +121,7 @@ def _statistics(size: np.ndarray, c: np.ndarray, p: np.ndarray, inside: np.ndarr
     return float(cross), float(ends / pairs - 2 * middle / triples + far / quadruples)
 
 
-def _tuples(size: np.ndarray) -> tuple[float, float, float]:
+def tuples(size: np.ndarray) -> tuple[float, float, float]:
     """How many ordered pairs, triples and quadruples of rows of distinct groups there are."""
     n, s2, s3, s4 = (float((size**power).sum()) for power in (1, 2, 3, 4))
     return n**2 - s2, n**3 - 3 * n * s2 + 2 * s3, n**4 - 6 * n**2 * s2 + 3 * s2**2 + 8 * n * s3 - 6 * s4

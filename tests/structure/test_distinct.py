@@ -9,7 +9,8 @@ import pytest
 
 from mechdecouple.errors import MismatchError
 from mechdecouple.stats import jackknife_blocks
-from mechdecouple.structure import participation_ratio, participation_ratio_jackknife
+from mechdecouple.structure import _distinct_pairs as pairs
+from mechdecouple.structure import cka_matrix, participation_ratio, participation_ratio_jackknife
 from mechdecouple.structure._distinct import distinct
 
 
@@ -86,3 +87,41 @@ def test_participation_ratio_by_group_pairs_with_blocks_and_names_a_wrong_length
 def test_fewer_than_four_groups_are_too_few():
     X = np.random.default_rng(3).normal(size=(12, 3))
     assert np.isnan(participation_ratio(X, np.arange(12) // 4))
+
+
+@pytest.mark.parametrize("tile", [512, 7])
+@pytest.mark.parametrize("sizes", [3, (1, 4)])
+def test_all_pairs_of_layers_equal_one_pair_at_a_time(monkeypatch, tile, sizes):
+    """Groups lie scattered over the rows, a tile holds one group or all of a block, layers are narrow and wide."""
+    monkeypatch.setattr(pairs, "_TILE_ROWS", tile)
+    rng = np.random.default_rng(4)
+    group = np.repeat(np.arange(40), sizes if isinstance(sizes, int) else rng.integers(*sizes, 40))
+    group = group[rng.permutation(len(group))]
+    X = [rng.normal(size=(len(group), d)) for d in (5, 90, 7)]
+    X[2][:, :5] += X[0]
+    found = cka_matrix(X[:1], X[1:], group, n_blocks=8, n_permutations=0, device="cpu").value
+    blocks = jackknife_blocks(group, 8)
+    for j, Y in enumerate(X[1:]):
+        cross, own_x, own_y = (distinct(a, b, group, blocks).cross for a, b in ((X[0], Y), (X[0], X[0]), (Y, Y)))
+        expected = cross / np.sqrt(own_x * own_y)
+        assert found.value[0, j] == pytest.approx(expected[0], rel=1e-9)
+        # About which centre rows are taken matters, and little, only where groups differ in size.
+        slack = 1e-9 if sizes == 3 else 0.1 * float(found[0, j].standard_error())
+        np.testing.assert_allclose(found.replicates[:, 0, j], expected[1:], atol=slack)
+
+
+def test_cka_of_unrelated_layers_is_zero_where_rows_of_a_group_are_alike():
+    """Sixty groups of three nearly equal rows in 80 dimensions: row by row CKA comes out above .3."""
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(60), 3)
+
+    def layer():
+        return 0.95 * rng.normal(size=(60, 80))[group] + np.sqrt(1 - 0.95**2) * rng.normal(size=(180, 80))
+
+    by_group, by_row = [], []
+    for _ in range(40):
+        X, Y = layer(), layer()
+        by_group.append(cka_matrix([X], [Y], group, n_blocks=0, n_permutations=0, device="cpu").value.value[0, 0])
+        by_row.append(cka_matrix([X], [Y], None, n_blocks=0, n_permutations=0, device="cpu").value.value[0, 0])
+    assert np.mean(by_group) == pytest.approx(0, abs=4 * np.std(by_group) / np.sqrt(40))
+    assert np.mean(by_row) > 0.3

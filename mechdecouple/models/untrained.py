@@ -34,7 +34,7 @@ def untrained(model: HookedModel, seed: int = 0) -> HookedModel:
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         if isinstance(model, HookedTransformerModel):
-            twin = _hooked(model.module, seed, model.tokenizer).to(model.device, model.dtype)
+            twin = _hooked(model, seed)
             return HookedTransformerModel(twin, name=name, tokenizer=model.tokenizer, processing=model.processing)
         if isinstance(model, HuggingFaceModel):
             twin = _from_config(model)
@@ -54,11 +54,13 @@ def untrained(model: HookedModel, seed: int = 0) -> HookedModel:
     raise ModelError(f"model {model.name!r} is a {type(model).__name__}: its weights cannot be drawn anew")
 
 
-def _hooked(module: Any, seed: int, tokenizer: Any) -> Any:
+def _hooked(model: HookedModel, seed: int) -> Any:
+    module: Any = model.module
     config = copy.deepcopy(module.cfg)
     # A seed or tokenizer of the config's own would set the global random state, or be looked for on the hub.
     config.seed, config.tokenizer_name, config.init_weights, config.device = None, None, True, "cpu"
-    return build(config, seed, tokenizer)
+    twin: Any = build(config, seed, model.tokenizer)
+    return twin.to(model.dtype, print_details=False).to(model.device, print_details=False)
 
 
 def _from_config(model: HookedModel) -> Any:

@@ -101,8 +101,9 @@ def selectivity(
     of a type that occurs once take no part. The probe is the one of ``cross_validated``, its penalty chosen for each
     task of its own.
 
-    Neither direction is tidier. About 0 says that the accuracy shows no more than that types can be told apart, and up
-    to .5 that the probe cannot memorise them. It depends on n, d and on how often types recur: compare at equal ones.
+    Neither direction is tidier. About 0 says that the accuracy shows no more than that types can be told apart, .5 that
+    the probe reads the concept and cannot memorise types, below 0 that it does the second better than the first. It
+    depends on n, d and on how often types recur: compare at equal ones.
 
     Args:
         y: [n] 0/1, NaN unknown; types: [n] names.

@@ -29,7 +29,6 @@ COLUMNS = (
     "method",
     "null",
     "p",
-    "q",
     "n",
     "unit",
     "direction",
@@ -100,8 +99,8 @@ class Estimate:
         value: the point estimate; NaN only together with a ``reason``.
         low, high: ends of the 95 % interval; NaN where none was computed.
         method: how the interval was made.
-        null: the value expected without any effect; p: p-value against it.
-        q: the smallest false-discovery rate at which it stands out in the map it belongs to (Benjamini-Hochberg).
+        null: the value expected without any effect; p: p-value against it, adjusted over the map of layers that the
+            value is part of, if it is part of one.
         n: how many independent units it rests on; unit: what n counts (``"groups"``, ``"items"``, ``"latents"``).
         direction: which way is tidier (``"higher"``, ``"lower"``, or empty).
         invariances: transformations that leave the value unchanged.
@@ -114,7 +113,6 @@ class Estimate:
     method: str = ""
     null: float = math.nan
     p: float = math.nan
-    q: float = math.nan
     n: int = 0
     unit: str = "items"
     direction: Direction = ""

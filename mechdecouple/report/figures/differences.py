@@ -18,7 +18,7 @@ _REACH = 10.0
 
 
 def table(view: View) -> Table:
-    """value, t (difference over its standard error) and q of every row (metric, concept) at every hook point of A.
+    """value, t (difference over its standard error) and p of every row (metric, concept) at every hook point of A.
 
     A metric of more concepts than there is room for is shown for the concept in which the models differ most.
     """
@@ -41,7 +41,7 @@ def _draw(view: View, ax: Axes) -> None:
     points = tuple(dict.fromkeys(rows.hook_point))
     names = list(dict.fromkeys(zip(rows.metric, rows.concept, strict=True)))
     at = {(m, c, p): (v, t, q) for m, c, p, v, t, q in zip(
-        rows.metric, rows.concept, rows.hook_point, rows.value, rows.t, rows.q, strict=True
+        rows.metric, rows.concept, rows.hook_point, rows.value, rows.t, rows.p, strict=True
     )}  # fmt: skip
     grid = np.array([[at.get((m, c, p), (np.nan,) * 3) for p in points] for m, c in names], dtype=float)
     colours = LinearSegmentedColormap.from_list("pair", [COLOURS[1], "white", COLOURS[0]])
@@ -71,7 +71,7 @@ def _draw(view: View, ax: Axes) -> None:
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.set_xlabel(f"hook point of {view.names[0]}")
-    ax.set_title(f"A − B; coloured where q ≤ {_ALPHA:g}: blue A above, orange B above")
+    ax.set_title(f"A − B; coloured where adjusted p ≤ {_ALPHA:g}: blue A above, orange B above")
 
 
 def _height(view: View) -> float:

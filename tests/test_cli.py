@@ -750,7 +750,7 @@ def test_files_and_flags_give_the_same_config(bench, monkeypatch):
     files = {"c.json": json.dumps(options), "c.toml": toml, "c.yaml": yaml}
     seen = []
     monkeypatch.setattr(
-        "mechdecouple.cli._run", lambda a, b, task, out, settings, _: seen.append(make_config(settings)) or 0
+        "mechdecouple.cli.commands._run", lambda a, b, task, out, settings, _: seen.append(make_config(settings)) or 0
     )
     assert main(["compare", "A", "B", "--task", "T.csv", "--out", "o", *flags]) == 0
     for name, content in files.items():
@@ -763,7 +763,7 @@ def test_files_and_flags_give_the_same_config(bench, monkeypatch):
 
 def test_the_command_line_wins_over_the_config(bench, monkeypatch):
     seen = []
-    monkeypatch.setattr("mechdecouple.cli._run", lambda *given: seen.append(given[:5]) or 0)
+    monkeypatch.setattr("mechdecouple.cli.commands._run", lambda *given: seen.append(given[:5]) or 0)
     config = bench.text(
         "c.json", json.dumps({"a": "X", "b": "B", "task": "T.csv", "out": "o", "margin": 0.5, "seed": 1})
     )
@@ -830,7 +830,7 @@ def test_a_sentence_on_interruption(bench, monkeypatch, capfd):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mechdecouple.cli._run", stop)
+    monkeypatch.setattr("mechdecouple.cli.commands._run", stop)
     assert main(["compare", "A", "B", "--task", "T.csv", "--out", "o"]) == 130
     assert capfd.readouterr().err == "mechdecouple: interrupted; run the same command again to continue\n"
 
@@ -839,6 +839,6 @@ def test_output_that_nobody_reads_any_more_leaves_no_trace(bench, monkeypatch, c
     def print_to_a_closed_pipe(*_):
         raise BrokenPipeError
 
-    monkeypatch.setattr("mechdecouple.cli._run", print_to_a_closed_pipe)
+    monkeypatch.setattr("mechdecouple.cli.commands._run", print_to_a_closed_pipe)
     assert main(["compare", "A", "B", "--task", "T.csv", "--out", "o"]) == 141
     assert capfd.readouterr().err == ""

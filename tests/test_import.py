@@ -34,8 +34,8 @@ print(seconds, *(set({HEAVY}) & set(sys.modules)))
 def test_the_parser_is_built_without_torch():
     code = f"""
 import sys
-from mechdecouple.cli import _parser
-_parser(["--help"]).format_help()
+from mechdecouple.cli.arguments import parser
+parser(["--help"]).format_help()
 print(*(set({HEAVY}) & set(sys.modules)))
 """
     assert run(code).split() == []

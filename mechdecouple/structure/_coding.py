@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -50,6 +52,19 @@ def coding_vectors(
     excess = np.abs(gram[:, own, 0, own + 1])
     both = np.asarray(excess < gram[:, own, 0, 0] / 2 - 1e-9)[..., None]
     return np.where(both, vectors, np.nan)
+
+
+def coding_vectors_over(
+    gram: Float[np.ndarray, "contexts folds k p p"],
+    product: Float[np.ndarray, "contexts folds k p r"],
+    folds: Sequence[Int[np.ndarray, " _"]],
+) -> Float[np.ndarray, "sets contexts k r"]:
+    """Coding vectors over each of several sets of folds, solved together."""
+    member = np.array([np.isin(np.arange(gram.shape[1]), chosen) for chosen in folds], dtype=float)
+    grams, products = (np.tensordot(member, sums, axes=(1, 1)) for sums in (gram, product))
+    flat = (len(folds) * len(gram), 1)
+    vectors = coding_vectors(grams.reshape(*flat, *gram.shape[2:]), products.reshape(*flat, *product.shape[2:]))
+    return vectors.reshape(len(folds), len(gram), *vectors.shape[1:])
 
 
 def pooled_difference(

@@ -194,8 +194,7 @@ def balanced_accuracy(
 
 def sums_by(code: Int[np.ndarray, " n"], values: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "codes k"]:
     """Sum of the rows of each code 0, 1, …"""
-    n = len(code)
-    return sparse.csr_array((np.ones(n), (code, np.arange(n))), shape=(int(code.max()) + 1, n)) @ values
+    return np.stack([np.bincount(code, column) for column in values.T], axis=1)
 
 
 def mean_over_contexts(values: Float[np.ndarray, " contexts *rest"]) -> Float[np.ndarray, " *rest"]:

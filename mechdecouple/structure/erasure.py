@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtr
@@ -9,7 +11,7 @@ from scipy.special import ndtr
 from mechdecouple.results import Metric
 from mechdecouple.structure._coding import (
     CodingVectors,
-    coding_vectors,
+    coding_vectors_over,
     pooled_difference,
     without_other_concepts,
 )
@@ -109,12 +111,14 @@ class ErasureResidual:
         n_contexts, k = len(data.names), data.y.shape[1]
         auroc = np.full((self._n_folds, n_contexts, k), np.nan)
         left, whole = np.zeros(k), np.zeros(k)
-        for f in range(self._n_folds):
-            fitted = np.flatnonzero(np.arange(self._n_folds) != f)
-            first, last = fitted[: len(fitted) // 2], fitted[len(fitted) // 2 :]
-            delta = coding_vectors(gram[:, fitted], product[:, fitted])
-            held_out = coding_vectors(gram[:, [f]], product[:, [f]])
-            halves = [coding_vectors(gram[:, half], product[:, half]) for half in (first, last)]
+        others = [np.flatnonzero(np.arange(self._n_folds) != f) for f in range(self._n_folds)]
+        sets = [
+            (fitted, fitted[: len(fitted) // 2], fitted[len(fitted) // 2 :], np.array([f]))
+            for f, fitted in enumerate(others)
+        ]
+        vectors = coding_vectors_over(gram, product, list(itertools.chain(*sets)))
+        for f, fitted in enumerate(others):
+            delta, *halves, held_out = vectors[4 * f : 4 * f + 4]
             separation = mean_over_contexts((halves[0] * halves[1]).sum(axis=-1))
             count, total, second = (m - by_fold[f] for m, by_fold in zip(everything, moments, strict=True))
             sigma = covariance(max(float(count), 1.0), total, second)
@@ -162,7 +166,8 @@ def _auroc(
     outward = _outward(a[usable], basis)
     a, b, delta = (_coordinates(v[usable], basis, outward) for v in (a, b, delta))
     extra = a.shape[1] - X.shape[1]
-    X, spread = np.pad(X, ((0, 0), (0, extra))), np.pad(spread, (0, extra))
+    if extra:
+        X, spread = np.pad(X, ((0, 0), (0, extra))), np.pad(spread, (0, extra))
     along = b @ spread
     # S - h aᵀ - a hᵀ + (bᵀh) a aᵀ with h = S b, as one symmetric update of rank two.
     shift = along - (along * b).sum(axis=1)[:, None] / 2 * a

@@ -54,7 +54,9 @@ def study(cases: Sequence[Case], runs: int, seed: int, path: Path, progress: boo
         same = [r for r in rows if (r.metric, r.case) == (case.metric, case.name)]
         if same and all((r.runs + r.undefined, r.seed) == (runs, seed) for r in same):
             continue
-        rows = [r for r in rows if (r.metric, r.case) != (case.metric, case.name)] + run(case, runs, seed, progress=progress)
+        rows = [r for r in rows if (r.metric, r.case) != (case.metric, case.name)] + run(
+            case, runs, seed, progress=progress
+        )
         order = {c.key: i for i, c in enumerate(all_cases())}
         rows.sort(key=lambda r: order.get(f"{r.metric}: {r.case}", len(order)))
         _write(rows, path)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import expit, ndtr
-
 from _coverage.structure import ends, jackknife
 from _coverage.study import Case, Quantity
 from _coverage.worlds import Layout
+from scipy.special import expit, ndtr
+
 from mechdecouple import sae, stats
 from mechdecouple.behavior.calibration import ece_debiased
 from mechdecouple.stats import Replicates, weighted_auroc
@@ -66,7 +66,7 @@ def auroc_gap(name: str, layout: Layout, a: tuple, b: tuple, kind: str = "interi
 def calibration(name: str, layout: Layout, a: float, b: float, kind: str = "interior") -> Case:
     """Confidence whose log odds are ``a`` (or ``b``) above those of being right."""
 
-    def answers(rng: np.random.Generator):
+    def claims(rng: np.random.Generator):
         group = layout.members(rng)
         noise = layout.noise(rng, group, 3)
         log_odds = 1 + 1.2 * noise[:, :1]
@@ -74,12 +74,12 @@ def calibration(name: str, layout: Layout, a: float, b: float, kind: str = "inte
         return group, expit(log_odds[:, 0]), right.astype(float).T
 
     def draw(rng: np.random.Generator) -> list[list[float]]:
-        group, confidence, right = answers(rng)
+        group, confidence, right = claims(rng)
         found = jackknife(lambda rows: np.array([ece_debiased(confidence[rows], y[rows]) for y in right]), group)
         return [ends(found[0]), ends(found[0] - found[1])]
 
     def point(rng: np.random.Generator) -> list[float]:
-        _, confidence, right = answers(rng)
+        _, confidence, right = claims(rng)
         first, second = (ece_debiased(confidence, y) for y in right)
         return [first, first - second]
 
@@ -148,19 +148,21 @@ def matched(name: str, layout: Layout, width: int = 12) -> Case:
 
 
 def gate(name: str, layout: Layout, discordance: float, difference: float, kind: str = "interior") -> Case:
-    """0/1 answers of two models that differ in ``discordance`` of the items; TOST at a true difference of the margin."""
-    only_a = (discordance + difference) / 2
-    margin = abs(difference) or 0.02
-
-    def test(rng: np.random.Generator):
-        group = layout.members(rng)
-        u = ndtr(layout.noise(rng, group, 1)[:, 0])
-        a = np.where(u < discordance, u < only_a, u > 0.3).astype(float)
-        b = np.where(u < discordance, u >= only_a, u > 0.3).astype(float)
-        return stats.paired_tost(a, b, group, margin)
+    """The interval of the difference in accuracy of two models."""
 
     def draw(rng: np.random.Generator) -> list[list[float]]:
-        found = test(rng)
+        found = stats.paired_tost(*answers(rng, layout, discordance, difference), margin=MARGIN)
         return [[found.difference, found.low95, found.high95]]
 
     return Case("gate", name, layout.groups, [Quantity("A − B", difference, kind)], draw, cheap=True)  # type: ignore
+
+
+def answers(
+    rng: np.random.Generator, layout: Layout, discordance: float, difference: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """0/1 answers of two models that differ on a share ``discordance`` of the items, A better by ``difference``."""
+    group = layout.members(rng)
+    u = ndtr(layout.noise(rng, group, 1)[:, 0])
+    only_a, rest = u < (discordance + difference) / 2, u > 0.3
+    apart = u < discordance
+    return np.where(apart, only_a, rest).astype(float), np.where(apart, ~only_a, rest).astype(float), group

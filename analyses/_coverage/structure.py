@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-
 from _coverage.study import Case, Quantity
 from _coverage.worlds import Codes, Labelled, Layout
+
 from mechdecouple import stats, structure
 from mechdecouple.stats import Replicates
 
@@ -50,9 +50,9 @@ def cases() -> Iterator[Case]:
     yield ccgp("hardly an error (near 1)", single, Codes(sigma=0.4), Codes(sigma=0.42), kind="boundary")
     few = {"contexts": 2, "concepts": 1}
     split = Codes(fracture=0.5, sigma=0.7, **few), Codes(fracture=0.25, sigma=0.7, **few)
-    yield residual("one row a group", Layout(150), *split)
-    yield residual("three rows a group", Layout(100, 3), *split)
-    yield residual("tidy (near .5)", Layout(150), Codes(**few), Codes(**few), "boundary")
+    yield residual("one row a group", Layout(120), *split)
+    yield residual("three rows a group", Layout(80, 3), *split)
+    yield residual("tidy (near .5)", Layout(120), Codes(**few), Codes(**few), "boundary")
 
 
 def participation_ratio(name: str, layout: Layout, wide: bool) -> Case:

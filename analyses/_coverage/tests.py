@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import ndtr
-
+from _coverage.behavior import answers
 from _coverage.structure import jackknife
 from _coverage.study import Case, Quantity
 from _coverage.worlds import Codes, Labelled, Layout
+
 from mechdecouple import stats, structure
 from mechdecouple.compare.verdict import Contrast, flag
 from mechdecouple.structure import CCGP, CODING_OVERLAP, ERASURE_RESIDUAL, PARTICIPATION_RATIO
@@ -28,14 +28,9 @@ def cases() -> Iterator[Case]:
 
 def tost(name: str, layout: Layout, discordance: float = 0.12, margin: float = 0.05) -> Case:
     """Two models whose true difference is the margin: 'equal' may be said in at most alpha of the runs."""
-    only_a = (discordance + margin) / 2
 
     def draw(rng: np.random.Generator) -> list[float]:
-        group = layout.members(rng)
-        u = ndtr(layout.noise(rng, group, 1)[:, 0])
-        a = np.where(u < discordance, u < only_a, u > 0.3).astype(float)
-        b = np.where(u < discordance, u >= only_a, u > 0.3).astype(float)
-        return [stats.paired_tost(a, b, group, margin).p]
+        return [stats.paired_tost(*answers(rng, layout, discordance, margin), margin=margin).p]
 
     quantity = Quantity("said to be equal at the margin", 0.05, "size")
     return Case("gate", f"size, {name}", layout.groups, [quantity], draw, cheap=True)

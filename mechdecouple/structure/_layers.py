@@ -41,7 +41,7 @@ class Layers:
         layers that are held may be together.
 
     Attributes:
-        n: rows; widths: [L]; counts: rows of each block [b]; dtype, device: of the arithmetic; held: see above.
+        sources: the layers as given; n: rows; widths: [L]; blocks: of each row [n]; counts: rows of each block [b]; dtype, device: of the arithmetic; held: see above.
         sums: the centred rows of each layer summed by block, float64 [b, d_l]. runs: (start, stop) of each run.
         orders: row numbers of each run as they lie.
 
@@ -59,17 +59,17 @@ class Layers:
         held_bytes: float = _HELD_BYTES,
     ) -> None:
         check_shapes(layers, names)
-        self._sources, self._names = layers, names
+        self.sources, self._names = layers, names
         self.n, self.widths = int(layers[0].shape[0]), [int(layer.shape[1]) for layer in layers]
         self.device = torch_device(device)
         self.dtype = torch.float64 if any(np.dtype(x.dtype) == np.float64 for x in layers) else torch.float32
         self.held = self.n * sum(self.widths) * self.dtype.itemsize <= held_bytes
         step = max(1, self.n if self.held else _RUN_BYTES // (max(self.widths) * self.dtype.itemsize))
         self.runs = [(a, min(a + step, self.n)) for a in range(0, self.n, step)] or [(0, 0)]
-        blocks = np.zeros(self.n, dtype=np.int64) if blocks is None else blocks
-        self.counts = np.bincount(blocks, minlength=1)
-        self.orders = [a + np.argsort(blocks[a:b], kind="stable") for a, b in self.runs]
-        self.edges = [_stretches(blocks[order]) for order in self.orders]
+        self.blocks = np.zeros(self.n, dtype=np.int64) if blocks is None else blocks
+        self.counts = np.bincount(self.blocks, minlength=1)
+        self.orders = [a + np.argsort(self.blocks[a:b], kind="stable") for a, b in self.runs]
+        self.edges = [_stretches(self.blocks[order]) for order in self.orders]
         self._kept: list[torch.Tensor] = []
         self._centre: list[tuple[np.ndarray, torch.Tensor, float]] = []
         self.sums: list[torch.Tensor] = []
@@ -78,6 +78,21 @@ class Layers:
 
     def __len__(self) -> int:
         return len(self.widths)
+
+    @property
+    def constant(self) -> list[bool]:
+        """Whether each layer is the same in all rows."""
+        return [scale == 0 for *_, scale in self._centre]
+
+    @property
+    def row_blocks(self) -> torch.Tensor:
+        """Block of each row [n], the rows as they lie in the runs, one run after the other."""
+        return torch.from_numpy(self.blocks[np.concatenate(self.orders)]).to(self.device)
+
+    def centre(self, l: int) -> tuple[Float[np.ndarray, " d"], float]:
+        """What a layer's rows are less by, and what they are then multiplied by."""
+        shift, mean, scale = self._centre[l]
+        return shift + mean.cpu().numpy(), scale
 
     def rows(self, l: int, run: int) -> torch.Tensor:
         """The centred rows [m, d_l] of a layer in a run, block by block."""
@@ -102,7 +117,7 @@ class Layers:
     def _read(self, l: int, run: int, shift: np.ndarray | None = None) -> torch.Tensor:
         """Rows of a run minus ``shift``: a large common offset goes before it can round."""
         start, stop = self.runs[run]
-        rows = np.asarray(self._sources[l][start:stop])
+        rows = np.asarray(self.sources[l][start:stop])
         if rows.shape != (stop - start, self.widths[l]):
             raise InputError(f"rows {start} to {stop} of {self._names[l]} come as {rows.shape}: expected all of them")
         if len(self.counts) > 1:
@@ -115,7 +130,7 @@ class Layers:
     def _survey(self, l: int) -> None:
         """Mean, scale and sums by block of a layer, and its rows if they are to be held."""
         with np.errstate(invalid="ignore", over="ignore"):
-            head = np.asarray(self._sources[l][: min(self.n, _SHIFT_ROWS)])
+            head = np.asarray(self.sources[l][: min(self.n, _SHIFT_ROWS)])
             shift = head.mean(axis=0, dtype=np.float64) if len(head) else np.zeros(self.widths[l])
         # An offset that is not finite would hide the place of the value that is to blame.
         shift = np.where(np.isfinite(shift), shift, 0.0)
@@ -130,8 +145,8 @@ class Layers:
                 self._refuse(l, run, rows)
         mean = sums.sum(dim=0) / max(1, self.n)
         size = np.sqrt(max(0.0, square / max(1, self.n * self.widths[l]) - float((mean**2).mean()) * (self.n > 0)))
-        eps = min(np.finfo(self._sources[l].dtype).eps, np.finfo(np.float32).eps)
-        scale = 1 / size if size > 8 * eps * float(np.abs(shift).max(initial=0.0)) else 0.0
+        eps = min(np.finfo(self.sources[l].dtype).eps, np.finfo(np.float32).eps)
+        scale = float(1 / size) if size > 8 * eps * float(np.abs(shift).max(initial=0.0)) else 0.0
         counts = torch.from_numpy(self.counts).to(self.device, torch.float64)
         self.sums.append((sums - counts[:, None] * mean) * scale)
         self._centre.append((shift, mean, scale))
@@ -143,7 +158,7 @@ class Layers:
         if len(place) == 0:
             raise InputError(f"{self._names[l]} holds values too large to square: rescale them")
         row, column = (int(i) for i in place[torch.argmin(torch.from_numpy(self.orders[run])[place[:, 0].cpu()])])
-        value = float(np.asarray(self._sources[l][int(self.orders[run][row]) :][:1])[0, column])
+        value = float(np.asarray(self.sources[l][int(self.orders[run][row]) :][:1])[0, column])
         raise InputError(
             f"{self._names[l]} is {value} at row {self.orders[run][row]}, column {column}: expected finite activations"
         )

@@ -41,9 +41,11 @@ class Layers:
         layers that are held may be together.
 
     Attributes:
-        sources: the layers as given; n: rows; widths: [L]; blocks: of each row [n]; counts: rows of each block [b]; dtype, device: of the arithmetic; held: see above.
-        sums: the centred rows of each layer summed by block, float64 [b, d_l]. runs: (start, stop) of each run.
-        orders: row numbers of each run as they lie.
+        sources: the layers as given; n: rows; widths: [L]; dtype, device: of the arithmetic; held: see above.
+        blocks: block of each row [n]; counts: rows of each block [b].
+        sums: the centred rows of each layer summed by block, float64 [b, d_l].
+        runs: (start, stop) of each run; orders: row numbers of each run as they lie; edges: block and place of each
+        stretch of rows of one block.
 
     Raises:
         InputError: not a finite real matrix (names layer, row and column), or no such device.

@@ -16,7 +16,6 @@ from mechdecouple.structure._moments import moments_of
 from mechdecouple.structure._permutations import check_counts, chosen, p_values, permuted_products
 from mechdecouple.structure.similarity_matrix import SimilarityMatrix
 
-CKAMatrix = SimilarityMatrix
 
 CKA = Metric(
     name="cka", family="similarity", title="linear CKA (debiased)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 
@@ -11,8 +12,9 @@ from scipy import stats as sps
 
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.stats import jackknife, jackknife_blocks
-from mechdecouple.structure import mutual_knn as module
 from mechdecouple.structure.mutual_knn import MUTUAL_KNN, mutual_knn, mutual_knn_matrix
+
+module = importlib.import_module("mechdecouple.structure.mutual_knn")
 
 
 def by_hand(X, Y, k, groups=None):

@@ -71,6 +71,18 @@ def test_matrices_that_a_recipe_fixes_are_no_ancestor():
     assert found.cosines["blocks.0.attn.q"] == pytest.approx(1) and not found.shared
 
 
+def test_a_new_head_on_an_old_body_shares_its_ancestor():
+    base = net(0)
+    other = copy.deepcopy(base)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name in ("0.weight", "5.weight"):
+            p = dict(other.named_parameters())[name]
+            p.copy_(p.std() * torch.randn_like(p))
+    found = ancestry(wrap(base), wrap(other))
+    assert found.shared and found.cosine == pytest.approx(1) and abs(found.cosines["5"]) < 0.5
+
+
 def test_the_twins_of_the_zoo_start_from_the_same_weights():
     assert ancestry(load("zoo:factored"), load("zoo:fractured")).shared
 

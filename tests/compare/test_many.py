@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from mechdecouple import load
 from mechdecouple.compare.many import compare_many
 from mechdecouple.compare.many_comparison import ManyComparison
 from mechdecouple.errors import InputError
@@ -46,6 +47,20 @@ class Code(nn.Module):
         own = torch.cat([concepts * (1 - second), concepts * second], dim=1)
         held = own if self.fractured else torch.cat([concepts, 0 * concepts], dim=1)
         return torch.cat([held, noise], dim=1) @ self.turn.T
+
+
+class Spare(Planted):
+    """The same with a layer that nothing reads, drawn anew for every run."""
+
+    def __init__(self, fractured: bool, seed: int) -> None:
+        super().__init__(fractured, seed)
+        torch.manual_seed(seed)
+        self.spare = nn.Linear(D, D)
+
+    def forward(self, x):
+        held = self.code(x)
+        self.spare(held.tanh())
+        return self.head(held)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +213,34 @@ def test_one_run_that_fails_is_named(task):
     )
     assert found.gate.outcome == "different" and "a[1]" in found.gate.worst
     assert found.summary().splitlines()[2].startswith("[!] Not all 3 runs are equal")
+
+
+def test_hook_points_that_nothing_reads_are_left_out(task, many):
+    arms = {"tidy": [Spare(False, s) for s in (0, 1)], "fractured": [Spare(True, s) for s in (100, 101)]}
+    found = compare_many(arms, task, hook_points=["code", "spare"], families=["similarity"], **OPTIONS)
+    assert np.allclose(found.distance, many.distance, atol=1e-4)
+    only = compare_many(arms, task, hook_points=["spare"], families=["similarity"], **OPTIONS)
+    assert only.distance is None and "Distances inside are not compared" in only.summary()
+    assert any("no hook point looked at has an effect on the answers of every run" in note for note in only.notes)
+
+
+@pytest.mark.slow
+def test_the_twins_of_the_zoo_are_farther_apart_than_slightly_changed_copies():
+    def changed(name, seed):
+        module = copy.deepcopy(load(f"zoo:{name}").module)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for key, p in module.named_parameters():
+                if "mlp.W" in key:
+                    p.add_(0.03 * p.std() * torch.randn(p.shape, generator=generator))
+        return module
+
+    arms = {name: [f"zoo:{name}", changed(name, seed)] for seed, name in enumerate(("factored", "fractured"))}
+    found = compare_many(arms, "zoo:factored", **{**OPTIONS, "margin": 0.02, "position": "position_statement"})
+    assert found.gate.outcome == "equal"
+    assert found.contrast("ccgp").mean("factored") > 0.95 and found.contrast("ccgp").mean("fractured") < 0.7
+    assert found.distance[0, 1] < 0.2 and found.distance[0, 2] > 1
+    assert found.pair("factored[0]", "fractured[0]").set_index("metric").loc["shift_performance", "larger"]
 
 
 @pytest.mark.slow

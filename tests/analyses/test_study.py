@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses._study import Criterion, Result, arguments
+from mechdecouple.errors import InputError
+from mechdecouple.report.style import new_figure
+
+
+def criterion(value, side="both", expected=1.0, tolerance=0.1):
+    return Criterion(group="g", name="n", value=value, expected=expected, tolerance=tolerance, side=side)
+
+
+@pytest.mark.parametrize(("side", "value", "met"), [
+    ("both", 1.1, True), ("both", 1.2, False), ("both", 0.85, False), ("at least", 5.0, True),
+    ("at least", 0.85, False), ("at most", -5.0, True), ("at most", 1.2, False),
+    ("both", np.nan, False), ("at least", np.nan, False), ("at most", np.nan, False),
+])  # fmt: skip
+def test_a_criterion_is_met_within_its_tolerance_on_its_side(side, value, met):
+    assert criterion(value, side).met is met
+
+
+def result(*criteria):
+    figure = new_figure(2, 2)
+    figure.subplots().plot([1, 2])
+    return Result(
+        name="study", claim="c", source="s", full=False, criteria=criteria, notes=("a note",),
+        tables={"t": pd.DataFrame({"x": [1.0]})}, figures={"f": figure},
+    )  # fmt: skip
+
+
+def test_verdict_is_that_of_the_criteria():
+    yes, no = criterion(1.0), criterion(9.0)
+    assert result(yes, yes).verdict == "reproduced"
+    assert result(yes, no).verdict == "partly"
+    assert result(yes, no, no).verdict == "not reproduced"
+    assert result().verdict == "not reproduced"
+
+
+def test_report_names_what_is_not_met():
+    text = result(criterion(1.0), criterion(9.0)).report()
+    assert "1 of 2 met" in text
+    assert "not met: g: n: 9, expected 1 (±0.1)" in text
+    assert "a note" in text
+
+
+def test_the_same_numbers_give_the_same_bytes_but_for_the_provenance(tmp_path):
+    for name in ("a", "b"):
+        result(criterion(1.0), criterion(np.nan)).write(tmp_path / name)
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert files == ["f.pdf", "f.png", "provenance.json", "result.json", "t.parquet"]
+    for name in set(files) - {"provenance.json"}:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    facts = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert facts["criteria"][1]["value"] is None
+    assert (facts["met"], facts["of"]) == (1, 2)
+
+
+def test_a_file_is_no_directory(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(InputError, match="is a file: name a directory"):
+        result(criterion(1.0)).write(tmp_path / "x")
+
+
+def test_arguments(tmp_path):
+    given = arguments("study", "what it does", ["--full", "--out", str(tmp_path)])
+    assert given.full
+    assert given.out == tmp_path
+    assert str(arguments("study", "", []).out) == "out/study"

@@ -72,7 +72,11 @@ class ManyComparison:
         for metric in self.metrics:
             reasons = (row.estimate.reason for row in self.runs if row.metric == metric.name)
             undefined = next((r for r in reasons if r), "")
-            found.append(contrast_arms(metric, self.values(metric.name), reason=undefined, seed=self._seed))
+            found.append(
+                contrast_arms(
+                    metric, self.values(metric.name), reason=undefined, seed=int(self.provenance.get("seed", 0))
+                )
+            )
         p = {c.metric.name: c.p for c in found if c.metric.name != PERFORMANCE.name}
         p[MODEL_DISTANCE.name] = self.distance_share.p
         adjusted = dict(zip(p, stats.holm(np.array(list(p.values()), dtype=float)), strict=True))
@@ -86,8 +90,7 @@ class ManyComparison:
         """
         found = next((c for c in self.contrasts if c.metric.name == metric), None)
         if found is None:
-            names = ", ".join(m.name for m in self.metrics)
-            raise InputError(f"metric {metric!r} was not compared; there are {names}")
+            raise InputError(f"metric {metric!r} was not compared; there are {', '.join(m.name for m in self.metrics)}")
         return found
 
     @cached_property
@@ -110,7 +113,7 @@ class ManyComparison:
     @cached_property
     def distance_share(self) -> Estimate:
         """Share of the sum of squared distances that lies between arms, with its null and p."""
-        deals = relabellings([len(runs) for runs in self.arms.values()], seed=self._seed)
+        deals = relabellings([len(runs) for runs in self.arms.values()], seed=int(self.provenance.get("seed", 0)))
         n = len(self.labels)
         if self.distance is None:
             return Estimate.undefined("no distances: see the notes", n=n, unit="models")
@@ -121,10 +124,6 @@ class ManyComparison:
             value=float(shares[0]), null=null, p=deals.p(shares), n=n, unit="models", method=f"p from {deals.words}",
             reason=why,
         )  # fmt: skip
-
-    @property
-    def _seed(self) -> int:
-        return int(self.provenance.get("seed", 0))
 
     def pair(self, a: str, b: str) -> pd.DataFrame:
         """Two runs against the spread of seeds: is their difference larger than those of runs of one arm?

@@ -45,11 +45,13 @@ def ablation_curve(
     draws: int = 4,
     seed: int = 0,
 ) -> Float[np.ndarray, "r s n"]:
-    """Score of each item with a growing number of units ablated, for each of a few random orders of the units.
+    """Score of each item with a growing number of units ablated, for a few random orders of the units.
+
+    Each order is averaged with its reverse, so that a code of one unit, too, has its area from few draws.
 
     Args:
         scores: score of each item [n] with the units in a mask [d] ablated.
-        d: units; counts: [s] how many are ablated, increasing; draws: r, random orders.
+        d: units; counts: [s] how many are ablated, increasing; draws: r, pairs of orders.
 
     Raises:
         InputError: counts that are not increasing from 1 to d at most.
@@ -60,7 +62,12 @@ def ablation_curve(
         raise InputError(f"{draws} draws of the order of units: expected at least one")
     rng = np.random.default_rng(seed)
     ranks = [rng.permutation(d) for _ in range(draws)]
-    return np.array([[scores(rank < count) for count in counts] for rank in ranks], dtype=np.float64)
+    partial = [
+        [0.5 * (np.asarray(scores(rank < count), float) + scores(rank >= d - count)) for count in counts if count < d]
+        for rank in ranks
+    ]
+    last = [np.asarray(scores(np.ones(d, dtype=bool)), float)] if counts[-1] == d else []
+    return np.array([curve + last for curve in partial])
 
 
 def ablation_area(
@@ -101,11 +108,11 @@ class AblationArea:
 
     Args:
         shares: [s] of units ablated, increasing.
-        scores: [r, s, n] score of each item at each share in each order, from ``ablation_curve``; higher is better.
+        scores: [r, s, n] score of each item at each share by draw, from ``ablation_curve``; higher is better.
         clean: [n] scores without ablation; chance: expected score of guessing.
 
     Attributes:
-        reason: why a value is NaN.
+        draws: r; reason: why a value is NaN.
     """
 
     def __init__(
@@ -117,6 +124,7 @@ class AblationArea:
     ) -> None:
         self._shares, self._scores, self._clean = shares, np.asarray(scores, float), np.asarray(clean, float)
         self._chance = chance
+        self.draws = len(self._scores)
         self.reason = f"performance without ablation is not above chance ({chance:.3g})"
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float:
@@ -124,7 +132,7 @@ class AblationArea:
         return self._area(self._scores[:, :, rows].mean(axis=(0, 2)), self._clean[rows])
 
     def draw_error(self) -> float:
-        """Standard error of the area from the few orders drawn; NaN with one order."""
+        """Standard error of the area from the few orders drawn; NaN with one draw."""
         areas = [self._area(curve, self._clean) for curve in self._scores.mean(axis=2)]
         return float(np.std(areas, ddof=1) / np.sqrt(len(areas))) if len(areas) > 1 else math.nan
 

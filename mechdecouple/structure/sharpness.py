@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -76,6 +76,9 @@ class RelativeSharpness:
         self.directions = np.zeros((0, products.size))
         self.curvature = np.full((products.n, 0, 0), np.nan)
         self.value, self.reason = math.nan, ""
+        if products.once:
+            self.reason = "an operation of the model can be differentiated only once"
+            return
         start = np.random.default_rng(seed).standard_normal(products.size)
         found = _leading(products, start, tolerance, most)
         if isinstance(found, str):
@@ -112,6 +115,8 @@ class _Products:
             losses.mean(), list(self._leaves.values()), create_graph=True, allow_unused=True, materialize_grads=True
         )
 
+        self.once = _has_errors(self._gradient)
+
     def unpack(self, vector: np.ndarray) -> dict[str, Tensor]:
         parts, start = {}, 0
         for name, leaf in self._leaves.items():
@@ -133,6 +138,21 @@ class _Products:
         return np.concatenate(
             [(h * self._scales[name]).double().flatten().cpu().numpy() for h, name in zip(found, moved, strict=True)]
         )
+
+
+def _has_errors(gradients: Sequence[Tensor]) -> bool:
+    """Whether a gradient ends at torch's mark of an operation without second derivative. The mark raises only where a
+    path leads through it; a second derivative that goes round it is wrong without a word."""
+    todo, seen = [g.grad_fn for g in gradients], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            return True
+        seen.add(node)
+        todo += [following for following, _ in node.next_functions]
+    return False
 
 
 def _leading(products: _Products, start: np.ndarray, tolerance: float, most: int) -> Float[np.ndarray, "r p"] | str:

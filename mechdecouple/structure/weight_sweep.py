@@ -99,7 +99,7 @@ def weight_effects(
     array([[2., 0.],
            [0., 3.]])
     """
-    sums, counts = _sums(outputs, parameters, asks, np.zeros(len(asks), dtype=int), None)
+    sums, counts, _ = _sums(outputs, parameters, asks, np.zeros(len(asks), dtype=int), None)
     return (sums[0] / counts[0, :, None]).T
 
 
@@ -135,17 +135,22 @@ def weight_modularity(effects: Float[np.ndarray, "w k"]) -> float:
     return float(min(1.0, max(0.0, 1 - weight @ entropy / np.log(effects.shape[1]))))
 
 
-def fresh_weights(parameters: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The same topology with fresh weights: the non-zero entries of each tensor shuffled among their places.
+def fresh_weights(
+    parameters: Mapping[str, Tensor], seed: int, live: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The same topology with fresh weights: the live entries of each tensor shuffled among their places.
 
-    Zeros stay where they are, and each tensor keeps its values, so neither sparsity nor heavy tails can pass for
+    The others stay as they are, and each tensor keeps its values, so neither sparsity nor heavy tails can pass for
     organisation.
+
+    Args:
+        live: True for entries that are part of the network, by name; default: those that are not 0.
     """
     generator = torch.Generator().manual_seed(seed)
     fresh = {}
     for name, tensor in parameters.items():
         flat = tensor.detach().flatten().clone()
-        places = torch.nonzero(flat)[:, 0]
+        places = torch.nonzero(flat if live is None else live[name].flatten())[:, 0]
         order = torch.randperm(len(places), generator=generator).to(places.device)
         flat[places] = flat[places[order]]
         fresh[name] = flat.reshape(tensor.shape)
@@ -163,6 +168,8 @@ def weight_sweep(
 ) -> WeightSweep:
     """Weight modularity with its interval over items, beside the same topology with fresh weights.
 
+    The topology is the weights that have an effect on some item; what has none (a missing connection, a gate that is
+    shut for good, a token that does not occur) stays as it is in the control.
     Where there are more than 2^24 / (blocks x concepts) weights, as many are drawn at random to average over.
 
     Args:
@@ -178,7 +185,7 @@ def weight_sweep(
         raise InputError(f"{draws} draws of fresh weights: expected at least 2, to know their spread")
     most = _SUMS // (len(np.unique(blocks)) * _concepts(asks, blocks))
     picked = _pick(sum(p.numel() for p in parameters.values()), most, seed)
-    sums, counts = _sums(outputs, parameters, asks, blocks, picked)
+    sums, counts, live = _sums(outputs, parameters, asks, blocks, picked)
     total, n = sums.sum(axis=0), counts.sum(axis=0)
     value = weight_modularity((total / n[:, None]).T)
     left = [
@@ -187,8 +194,8 @@ def weight_sweep(
     ]
     fresh = []
     for draw in range(draws):
-        redrawn = fresh_weights(parameters, seed + 1 + draw)
-        control, _ = _sums(outputs, redrawn, asks, np.zeros(len(asks), dtype=int), picked)
+        redrawn = fresh_weights(parameters, seed + 1 + draw, live)
+        control, *_ = _sums(outputs, redrawn, asks, np.zeros(len(asks), dtype=int), picked)
         fresh.append(weight_modularity((control[0] / n[:, None]).T))
     found = Replicates(value, np.array(left), "jackknife", len(asks) if n_groups is None else n_groups)
     reason = "no weight has an effect on one of the concepts" if math.isnan(value) else ""
@@ -208,58 +215,48 @@ def _sums(
     asks: Int[np.ndarray, " n"],
     blocks: Int[np.ndarray, " b"],
     picked: np.ndarray | None,
-) -> tuple[Float[np.ndarray, "m k w"], Int[np.ndarray, "m k"]]:
-    """Sums over items of |gradient| |weight|, and numbers of items, by block and concept."""
+) -> tuple[Float[np.ndarray, "m k w"], Int[np.ndarray, "m k"], dict[str, Tensor]]:
+    """Sums over items of |gradient| |weight| of the picked weights, numbers of items, by block and concept; and which
+    of all weights have an effect at all."""
     k = _concepts(asks, blocks)
     leaves = {name: tensor.detach().requires_grad_(True) for name, tensor in parameters.items()}
-    where = _split(parameters, picked)
-    size = torch.cat([t.detach().flatten()[where[name]].abs() for name, t in leaves.items()]).double()
+    size = torch.cat([leaf.detach().flatten() for leaf in leaves.values()]).abs()
+    some = slice(None) if picked is None else torch.as_tensor(picked, device=size.device)
     codes = np.unique(blocks, return_inverse=True)[1]
     counts = np.zeros((codes.max() + 1, k), dtype=int)
     np.add.at(counts, (codes[asks >= 0], asks[asks >= 0]), 1)
-    sums = torch.zeros((*counts.shape, len(size)), dtype=torch.float64)
-    at_once = max(1, min(_AT_ONCE, _GRADIENTS // max(1, sum(p.numel() for p in leaves.values()))))
-    for concept in range(k):
-        items = np.flatnonzero(asks == concept)
-        for start in range(0, len(items), at_once):
-            rows = items[start : start + at_once]
-            gradients = _gradients(outputs(leaves, rows), leaves, where).abs().double().cpu()
-            sums[:, concept].index_add_(0, torch.as_tensor(codes[rows]), gradients)
-    effects = sums.mul_(size.cpu()).numpy()
+    cell = torch.as_tensor(codes * k + asks, device=size.device)
+    sums = torch.zeros((counts.size, len(size[some])), dtype=torch.float64, device=size.device)
+    live = torch.zeros(len(size), dtype=torch.bool, device=size.device)
+    at_once = max(1, min(_AT_ONCE, _GRADIENTS // len(size)))
+    items = np.flatnonzero(asks >= 0)
+    for start in range(0, len(items), at_once):
+        rows = items[start : start + at_once]
+        gradients = _gradients(outputs(leaves, rows), leaves).abs_()
+        live |= gradients.sum(dim=0) > 0
+        sums.index_add_(0, cell[rows], gradients[:, some].double())
+    effects = sums.mul_(size[some]).reshape(*counts.shape, -1).cpu().numpy()
     if not np.isfinite(effects).all():
         concept = int(np.argwhere(~np.isfinite(effects))[0][1])
         raise InputError(f"effects on concept {concept} are not finite: the model's outputs or gradients are not")
-    return effects, counts
+    masks = (live & (size > 0)).split([leaf.numel() for leaf in leaves.values()])
+    return effects, counts, {name: mask.reshape(leaves[name].shape) for name, mask in zip(leaves, masks, strict=True)}
 
 
-def _gradients(values: Tensor, leaves: Mapping[str, Tensor], where: Mapping[str, Tensor | slice]) -> Tensor:
-    """Gradient of each value with respect to the picked weights [b, w]."""
+def _gradients(values: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
+    """Gradient of each value with respect to all weights [b, w]."""
     if not values.requires_grad:
         raise InputError("the outputs do not depend on the parameters: use those that are passed in")
     if len(values) == 1:
-        found = torch.autograd.grad(values[0], list(leaves.values()), allow_unused=True)
-        found = [None if g is None else g[None] for g in found]
+        found = torch.autograd.grad(values[0], list(leaves.values()), materialize_grads=True, allow_unused=True)
     else:
         eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
         found = torch.autograd.grad(values, list(leaves.values()), eye, is_grads_batched=True, allow_unused=True)
-    columns = []
-    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
-        if gradient is None:
-            gradient = torch.zeros((len(values), *leaf.shape), dtype=leaf.dtype, device=leaf.device)
-        columns.append(gradient.flatten(1)[:, where[name]])
-    return torch.cat(columns, dim=1)
-
-
-def _split(parameters: Mapping[str, Tensor], picked: np.ndarray | None) -> dict[str, Tensor | slice]:
-    """The picked weights of each tensor, as an index into its flattened form."""
-    if picked is None:
-        return dict.fromkeys(parameters, slice(None))
-    where, start = {}, 0
-    for name, tensor in parameters.items():
-        first, last = np.searchsorted(picked, [start, start + tensor.numel()])
-        where[name] = torch.as_tensor(picked[first:last] - start, device=tensor.device)
-        start += tensor.numel()
-    return where
+        found = [
+            torch.zeros((len(values), *leaf.shape)).to(leaf) if g is None else g
+            for g, leaf in zip(found, leaves.values(), strict=True)
+        ]
+    return torch.cat([g.reshape(len(values), -1) for g in found], dim=1)
 
 
 def _concepts(asks: np.ndarray, blocks: np.ndarray) -> int:

@@ -134,6 +134,26 @@ def test_no_convergence_and_no_numbers_are_undefined_with_a_reason():
     assert np.isnan(broken.value) and "not finite" in broken.reason
 
 
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 3 * ctx.saved_tensors[0] ** 2 * gradient
+
+
+def test_an_operation_with_one_derivative_is_undefined_and_not_passed_over():
+    parameters = {"w": torch.ones(2, 3)}
+    found = RelativeSharpness(lambda p: Cube.apply(p["w"]).sum(dim=1) ** 2, parameters, filter_scales(parameters))
+    assert np.isnan(found.value) and "only once" in found.reason
+    smooth = RelativeSharpness(lambda p: (p["w"] ** 3).sum(dim=1) ** 2, parameters, filter_scales(parameters))
+    assert smooth.value > 0
+
+
 def test_unusable_losses_are_refused():
     parameters = {"w": torch.ones(2, 3)}
     with pytest.raises(InputError, match="one an item"):

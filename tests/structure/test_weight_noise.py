@@ -51,6 +51,16 @@ def test_scales_are_the_rms_of_each_filter():
     assert list(filter_scales(parameters)) == ["linear", "transposed", "heads"]
 
 
+def test_missing_connections_do_not_count_among_their_filter():
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(4, 3))
+    sparse = np.zeros((4, 9))
+    sparse[:, [1, 4, 8]] = dense
+    scales = [filter_scales({"w": torch.as_tensor(x)})["w"].numpy() for x in (dense, sparse)]
+    np.testing.assert_allclose(scales[1][:, [1, 4, 8]], scales[0])
+    assert not scales[1][:, [0, 2, 3, 5, 6, 7]].any()
+
+
 def test_closed_form_of_a_quadratic_loss():
     loss, parameters, X = regression()
     scales = filter_scales(parameters)
@@ -58,7 +68,7 @@ def test_closed_form_of_a_quadratic_loss():
     losses = noisy_losses(loss, parameters, scales, sizes, draws=draws)
     clean = loss(parameters).numpy()
     # Both signs of a draw leave s^2 times the squared output of the noise, whose expectation is this.
-    trace = sum(float(r) ** 2 for r in scales["w"]) * (X**2).sum(axis=1)
+    trace = sum(float(r) ** 2 for r in scales["w"][:, 0]) * (X**2).sum(axis=1)
     rise = losses - clean
     np.testing.assert_allclose(rise[:, 2] / 4.0, rise[:, 0] / 0.01, rtol=1e-6)
     error = rise[:, 1].std(axis=0) / np.sqrt(draws) / 0.25
@@ -73,7 +83,7 @@ def test_first_order_terms_cancel():
     loss = lambda p: (p["w"] * torch.arange(6.0).reshape(2, 3)).sum(dim=1)  # noqa: E731
     parameters = {"w": torch.ones(2, 3)}
     losses = noisy_losses(loss, parameters, filter_scales(parameters), NOISE_SIZES, draws=1)
-    np.testing.assert_allclose(losses[0], np.tile(loss(parameters).numpy(), (5, 1)), rtol=1e-6)
+    np.testing.assert_allclose(losses[0], np.tile(loss(parameters).numpy(), (len(NOISE_SIZES), 1)), rtol=1e-6)
 
 
 def test_rescaling_layers_of_a_relu_network_changes_nothing():
@@ -131,7 +141,7 @@ def test_jackknife_over_items():
 
 
 def test_a_model_that_breaks_is_undefined_with_a_reason():
-    noise = WeightNoise(NOISE_SIZES, np.full((2, 5, 4), np.nan), np.zeros(4))
+    noise = WeightNoise(NOISE_SIZES, np.full((2, len(NOISE_SIZES), 4), np.nan), np.zeros(4))
     assert np.isnan(noise()) and "not finite" in noise.reason
 
 

@@ -1,6 +1,7 @@
 import itertools
 import os
 import pickletools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,30 @@ def test_fresh_weights_keep_zeros_and_values():
     assert not fresh["none"].any()
 
 
+def test_what_has_no_effect_stays_as_it_is_in_the_control():
+    tensor = torch.arange(1.0, 9.0).reshape(2, 4)
+    live = {"w": torch.tensor([[True, True, True, True], [False, True, False, True]])}
+    fresh = fresh_weights({"w": tensor}, seed=1, live=live)["w"]
+    assert torch.equal(fresh[~live["w"]], tensor[~live["w"]])
+    assert torch.equal(fresh[live["w"]].sort().values, tensor[live["w"]])
+    assert not torch.equal(fresh, tensor)
+    # A neuron that never fires holds weights like no other; in the control it does not fire either.
+    model = mlp([6, 8, K], act=nn.ReLU)
+    with torch.no_grad():
+        model[0].weight[3] = 1e-6
+        model[0].bias[3] = -100.0
+    outputs, parameters, asks = task(model)
+    blocks = jackknife_blocks(np.arange(60), 5)
+    with_it = weight_sweep(outputs, parameters, asks, blocks)
+    parts = {"0.weight": 0, "0.bias": 0, "2.weight": 1}
+    without = dict(parameters)
+    for name, axis in parts.items():
+        without[name] = parameters[name].detach().index_select(axis, torch.tensor([0, 1, 2, 4, 5, 6, 7]))
+    small = weight_sweep(outputs, without, asks, blocks)
+    assert with_it.modularity.value == pytest.approx(small.modularity.value)
+    assert with_it.fresh == pytest.approx(small.fresh)
+
+
 def test_jackknife_replicates_leave_the_block_out():
     outputs, parameters, asks = task(mlp([6, 8, K]))
     blocks = jackknife_blocks(np.arange(60), 6)
@@ -155,7 +180,7 @@ def test_large_models_average_over_a_draw_of_weights(monkeypatch):
     outputs, parameters, asks = task(model)
     blocks = jackknife_blocks(np.arange(60), 5)
     whole = weight_sweep(outputs, parameters, asks, blocks, draws=2).modularity.value
-    monkeypatch.setattr("mechdecouple.structure.weight_sweep._SUMS", 2000 * 5 * K)
+    monkeypatch.setattr(sys.modules[fresh_weights.__module__], "_SUMS", 2000 * 5 * K)
     part = weight_sweep(outputs, parameters, asks, blocks, draws=2)
     assert part.modularity.value == pytest.approx(whole, abs=0.02) and part.modularity.value != whole
 

@@ -6,14 +6,14 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mechdecouple.errors import InputError
 
-Family = Literal["structure", "similarity", "robustness", "sae", "beliefs"]
-FAMILIES: tuple[Family, ...] = ("structure", "similarity", "robustness", "sae", "beliefs")
+Family = Literal["structure", "controls", "similarity", "robustness", "weights", "ancestry", "sae", "beliefs"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 def _option(default: Any, description: str, **limits: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +23,6 @@ from mechdecouple.probes import (
 from mechdecouple.progress import bar
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
-
-if TYPE_CHECKING:
-    from mechdecouple.compare.families import Findings
 
 PROBE_ACCURACY_HELD_OUT = Metric(
     name="probe_accuracy_held_out",
@@ -67,12 +63,10 @@ ORDERS = 2
 _HELD = "the interval holds the probes as fitted"
 
 
-def measure_controls(pair: Pair, progress: bool) -> Findings:
+def control_rows(pair: Pair, progress: bool) -> list[Measurement]:
     """The controls of each side's probes. They describe what its probe accuracy means and are never flagged."""
-    from mechdecouple.compare.families import Findings  # families knows this module, which needs its result alone
-
     sides = bar((pair.a, pair.b), progress=progress, desc="controls", leave=False)
-    return Findings({}, [row for side in sides for row in control_measurements(side)])
+    return [row for side in sides for row in control_measurements(side)]
 
 
 def control_measurements(side: Side) -> list[Measurement]:

@@ -11,13 +11,17 @@ from mechdecouple import beliefs, structure
 from mechdecouple.compare import robustness
 from mechdecouple.compare.belief import belief_contrasts
 from mechdecouple.compare.calibration import compare_calibration
+from mechdecouple.compare.controls import control_rows
 from mechdecouple.compare.features import compare_features
 from mechdecouple.compare.inside import contrasts
 from mechdecouple.compare.layerwise import layerwise
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
+from mechdecouple.compare.similarity import similarities
 from mechdecouple.compare.subject import ABLATION_EFFECT, Subject
-from mechdecouple.compare.verdict import Contrast, Verdict
+from mechdecouple.compare.tuned import ancestry_rows
+from mechdecouple.compare.verdict import Contrast
+from mechdecouple.compare.weights import ablation_measurements, weight_measurements
 from mechdecouple.results import Estimate, Measurement
 
 NOISE_SITES = 3
@@ -44,30 +48,14 @@ def measure_structure(pair: Pair, progress: bool) -> Findings:
     return Findings({"structure": found}, rows + [_difference(pair, c) for c in found])
 
 
+def measure_controls(pair: Pair, progress: bool) -> Findings:
+    """What probes read in control labels, in untrained copies, and in the embedding."""
+    return Findings({}, control_rows(pair, progress))
+
+
 def measure_similarity(pair: Pair, progress: bool) -> Findings:
-    """Debiased linear CKA of all hook points of A with all of B, on identical rows."""
-    points_a, points_b = (list(dict.fromkeys(points)) for points in (pair.a.points, pair.b.points))
-    matrix = structure.cka_matrix(
-        [pair.a.structural[p] for p in points_a],
-        [pair.b.structural[p] for p in points_b],
-        pair.a.labels.groups,
-        n_blocks=pair.a.config.blocks,
-        n_permutations=pair.a.config.permutations,
-        seed=pair.a.config.seed,
-    )
-    place = {
-        "metric": "cka",
-        "family": "similarity",
-        "model": pair.a.name,
-        "model_b": pair.b.name,
-        "position": pair.a.acts.position,
-    }
-    rows = [
-        Measurement(**place, hook_point=a, hook_point_b=b, estimate=matrix.estimate(i, j))
-        for i, a in enumerate(points_a)
-        for j, b in enumerate(points_b)
-    ]
-    return Findings({}, rows)
+    """Similarity of all hook points of A with all of B, by every measure, on identical rows."""
+    return Findings({}, similarities(pair))
 
 
 def measure_robustness(pair: Pair, progress: bool) -> Findings:
@@ -118,13 +106,35 @@ def measure_calibration(pair: Pair, progress: bool) -> Findings:
     return Findings({"calibration": [found]}, [*rows, _difference(pair, found)])
 
 
+def measure_weights(pair: Pair, progress: bool) -> Findings:
+    """Noise on the weights, their curvature, what they serve, and ablation of units."""
+    rows: list[Measurement] = []
+    sites = noise_sites(pair)
+    for side, points in ((pair.a, [site.a for site in sites]), (pair.b, [site.b for site in sites])):
+        if side.subject is not None:
+            rows += weight_measurements(side.subject, side.config.seed)
+            rows += ablation_measurements(side.subject, points, side.acts.position, side.config.seed)
+    return Findings({}, rows)
+
+
+def measure_ancestry(pair: Pair, progress: bool) -> Findings:
+    """Where two models with one ancestor differ; nothing where they have none in common."""
+    return Findings({}, ancestry_rows(pair, progress))
+
+
 MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "structure": measure_structure,
+    "controls": measure_controls,
     "similarity": measure_similarity,
     "robustness": measure_robustness,
+    "weights": measure_weights,
+    "ancestry": measure_ancestry,
     "sae": measure_features,
     "beliefs": measure_beliefs,
 }
+
+JUDGED = ("structure", "robustness", "sae", "beliefs")
+"""Families that make contrasts, against which the spread of seeds is held; the others describe."""
 
 
 def noise_sites(pair: Pair) -> list[Site]:
@@ -177,26 +187,3 @@ def _difference(pair: Pair, contrast: Contrast, **place: str) -> Measurement:
         position=pair.a.acts.position,
         **place,
     )
-
-
-def similarity_verdict(pair: Pair, rows: list[Measurement]) -> Verdict:
-    """How alike the two represent the items, in words. CKA has no margin, so it describes and never flags."""
-    at = {(row.hook_point, row.hook_point_b): row.estimate for row in rows}
-    found = [(site, at[site.a, site.b]) for site in pair.sites]
-    found = [(site, e) for site, e in found if np.isfinite(e.value)]
-    if not found:
-        return Verdict(
-            "similarity", "pair", None, "Similarity is not compared: activations are constant at every hook point."
-        )
-    values = [e.value for _, e in found]
-    site, low = min(found, key=lambda pair_: pair_[1].value)
-    # At zero the interval is degenerate: there p says whether anything is shared.
-    lowest = f"{low.value:.3f}, p = {low.p:.2g}" if low.p > 0.05 else str(low)
-    unrelated = sum(e.p > 0.05 for _, e in found)
-    caution = f"At {unrelated} of {len(found)} it is not told apart from unrelated representations (by p). "
-    sentence = (
-        f"At paired hook points their debiased linear CKA averages {np.mean(values):.3f} and is lowest at {site.a} "
-        f"({lowest}). {caution if unrelated else ''}CKA is blind to what the answer uses: high similarity is no proof "
-        "of one organisation, and low similarity no proof of two."
-    )
-    return Verdict("similarity", "pair", False, sentence, tuple(rows))

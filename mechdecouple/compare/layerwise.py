@@ -16,8 +16,8 @@ from mechdecouple.results import Measurement
 def layerwise(a: Inside, b: Inside, sites: Sequence[Site], names: tuple[str, str], position: str) -> list[Measurement]:
     """Paired differences of every measure that is defined in both models at a site, on the measure's scale.
 
-    p is that of 'no difference', adjusted over the whole map (Benjamini-Hochberg): the false-discovery rate at which the
-    difference stands out. The map describes: verdicts rest on the primary metrics alone.
+    p is that of 'no difference', adjusted over the whole map (Benjamini-Hochberg): the false-discovery rate at which
+    the difference stands out. The map describes: verdicts rest on the primary metrics alone.
     """
     rows = []
     for site in sites:

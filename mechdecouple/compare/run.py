@@ -17,13 +17,15 @@ import torch
 from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config
-from mechdecouple.compare.families import MEASURES, Findings, measure_calibration, similarity_verdict
+from mechdecouple.compare.families import JUDGED, MEASURES, Findings, measure_calibration
 from mechdecouple.compare.gate import equal_performance
 from mechdecouple.compare.labels import unmeasured, wanted
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
 from mechdecouple.compare.preflight import check_features, check_items, check_reading, check_stores
 from mechdecouple.compare.provenance import provenance
 from mechdecouple.compare.side import Pair, Side, make_side
+from mechdecouple.compare.similarity import similarity_verdict
+from mechdecouple.compare.tuned import ancestry_verdict
 from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
@@ -218,8 +220,7 @@ def _with_spread(
         own = tuple(Site(s.a, s.a, s.depth) if which == 0 else Site(s.b, s.b, s.depth) for s in sites)
         for one, other in combinations(sides, 2):
             within = Pair(one, other, own)
-            # similarity describes a pair of hook points and makes no contrast that seeds could be set against
-            judged = (MEASURES[family] for family in families if family != "similarity")
+            judged = (MEASURES[family] for family in families if family in JUDGED)
             for measure in (measure_calibration, *judged):
                 for name, cs in measure(within, False).contrasts.items():
                     for i, contrast in enumerate(cs):
@@ -250,6 +251,8 @@ def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str,
         verdicts += [model_verdict(both.a.belief, "a"), model_verdict(both.b.belief, "b")]
     if "similarity" in found:
         verdicts.insert(min(2, len(verdicts)), similarity_verdict(both, found["similarity"].rows))
+    if "ancestry" in found and (said := ancestry_verdict(found["ancestry"].rows)) is not None:
+        verdicts.append(said)
     return tuple(verdicts)
 
 

@@ -18,6 +18,7 @@ from mechdecouple.structure import (
     CODING_ENERGY_LEFT,
     CODING_OVERLAP,
     EFFECTIVE_RANK,
+    ERASURE_COLLATERAL,
     ERASURE_RESIDUAL,
     INTRINSIC_DIMENSION,
     NEURAL_COLLAPSE,
@@ -29,7 +30,7 @@ from mechdecouple.structure import (
 
 OVER_CONTEXTS = (CCGP, ERASURE_RESIDUAL, CODING_ENERGY_LEFT, PARALLELISM)
 OF_CONCEPTS = (CODING_OVERLAP, ADDITIVE_SHARE)
-OVER_CONCEPTS = (CCGP_CONCEPTS, PARALLELISM_CONCEPTS)
+OVER_CONCEPTS = (CCGP_CONCEPTS, PARALLELISM_CONCEPTS, ERASURE_COLLATERAL)
 NO_CONCEPTS = "the task declares no concept with two classes (add concept_* columns or truth)"
 ONE_CONCEPT = "it takes two concepts or more"
 NO_CONTEXTS = "the task has no context column with two or more levels"
@@ -101,6 +102,8 @@ def _concepts(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
         return
     yield from each(structure.CcgpOverConcepts(X, Y, labels.groups), (CCGP_CONCEPTS, 0.5))
     yield from each(structure.ParallelismOverConcepts(X, Y, labels.groups), (PARALLELISM_CONCEPTS, 0.0))
+    collateral = structure.ErasureCollateral(X, Y, labels.context, labels.groups)
+    yield from each(collateral, (ERASURE_COLLATERAL, 0.0))
     additive = structure.AdditiveShare(X, Y, labels.context, labels.groups)
     yield Measured(ADDITIVE_SHARE, "", _jackknife(additive, labels), additive.reason)
     overlap = _jackknife(lambda rows: structure.coding_overlap(X[rows], Y[rows]), labels)

@@ -8,7 +8,10 @@ from mechdecouple.structure.ablation_curve import (
     ablation_curve,
 )
 from mechdecouple.structure.additive import ADDITIVE_SHARE, AdditiveShare, additive_share
+from mechdecouple.structure.cca import R2_CCA, cca_matrix, mean_r2_cca
 from mechdecouple.structure.ccgp import CCGP, Ccgp, ccgp
+from mechdecouple.structure.clusterability import CLUSTERABILITY, Clusterability, clusterability
+from mechdecouple.structure.collateral import ERASURE_COLLATERAL, ErasureCollateral, erasure_collateral
 from mechdecouple.structure.conditions import (
     CCGP_CONCEPTS,
     PARALLELISM_CONCEPTS,
@@ -41,10 +44,12 @@ from mechdecouple.structure.intrinsic_dimension import (
     intrinsic_dimension,
     intrinsic_dimension_subsampled,
 )
+from mechdecouple.structure.mutual_knn import MUTUAL_KNN, mutual_knn, mutual_knn_matrix
 from mechdecouple.structure.neural_collapse import NEURAL_COLLAPSE, NeuralCollapse, neural_collapse
 from mechdecouple.structure.overlap import CODING_OVERLAP, OVERLAP_REASON, coding_overlap, random_overlap
 from mechdecouple.structure.parallelism import PARALLELISM, Parallelism, parallelism
 from mechdecouple.structure.probe_accuracy import PROBE_ACCURACY, ProbeAccuracy, probe_accuracy
+from mechdecouple.structure.procrustes import PROCRUSTES, procrustes, procrustes_matrix
 from mechdecouple.structure.robustness import (
     NOISE_TOLERANCE,
     NOISE_TOLERANCE_TOTAL,
@@ -57,6 +62,12 @@ from mechdecouple.structure.robustness import (
 from mechdecouple.structure.sharpness import RELATIVE_SHARPNESS, RelativeSharpness
 from mechdecouple.structure.similarity import CKA, cka, cka_matrix
 from mechdecouple.structure.similarity_matrix import SimilarityMatrix
+from mechdecouple.structure.superposition import (
+    SUPERPOSITION_DIMENSIONALITY,
+    SUPERPOSITION_INTERFERENCE,
+    Superposition,
+    superposition,
+)
 from mechdecouple.structure.weight_noise import (
     NOISE_SIZES,
     WEIGHT_NOISE_SLOPE,
@@ -81,13 +92,16 @@ __all__ = [
     "CCGP",
     "CCGP_CONCEPTS",
     "CKA",
+    "CLUSTERABILITY",
     "CODING_ENERGY_LEFT",
     "CODING_OVERLAP",
     "DCI_COMPLETENESS",
     "DCI_DISENTANGLEMENT",
     "EFFECTIVE_RANK",
+    "ERASURE_COLLATERAL",
     "ERASURE_RESIDUAL",
     "INTRINSIC_DIMENSION",
+    "MUTUAL_KNN",
     "NEURAL_COLLAPSE",
     "NOISE_SIZES",
     "NOISE_TOLERANCE",
@@ -97,7 +111,11 @@ __all__ = [
     "PARALLELISM_CONCEPTS",
     "PARTICIPATION_RATIO",
     "PROBE_ACCURACY",
+    "PROCRUSTES",
+    "R2_CCA",
     "RELATIVE_SHARPNESS",
+    "SUPERPOSITION_DIMENSIONALITY",
+    "SUPERPOSITION_INTERFERENCE",
     "WEIGHT_MODULARITY",
     "WEIGHT_MODULARITY_EXCESS",
     "WEIGHT_NOISE_SLOPE",
@@ -105,7 +123,9 @@ __all__ = [
     "AdditiveShare",
     "Ccgp",
     "CcgpOverConcepts",
+    "Clusterability",
     "Dci",
+    "ErasureCollateral",
     "ErasureResidual",
     "IntrinsicDimension",
     "NeuralCollapse",
@@ -115,20 +135,24 @@ __all__ = [
     "ProbeAccuracy",
     "RelativeSharpness",
     "SimilarityMatrix",
+    "Superposition",
     "WeightNoise",
     "WeightSweep",
     "ablation_area",
     "ablation_counts",
     "ablation_curve",
     "additive_share",
+    "cca_matrix",
     "ccgp",
     "cka",
     "cka_matrix",
+    "clusterability",
     "coding_overlap",
     "completeness",
     "disentanglement",
     "effective_rank",
     "effective_rank_jackknife",
+    "erasure_collateral",
     "erasure_residual",
     "filter_scales",
     "fresh_weights",
@@ -136,6 +160,9 @@ __all__ = [
     "functional_rms",
     "intrinsic_dimension",
     "intrinsic_dimension_subsampled",
+    "mean_r2_cca",
+    "mutual_knn",
+    "mutual_knn_matrix",
     "neural_collapse",
     "noise_std",
     "noise_tolerance",
@@ -145,9 +172,12 @@ __all__ = [
     "participation_ratio",
     "participation_ratio_jackknife",
     "probe_accuracy",
+    "procrustes",
+    "procrustes_matrix",
     "project",
     "random_overlap",
     "readout_effects",
+    "superposition",
     "total_rms",
     "unit_effects",
     "weight_effects",

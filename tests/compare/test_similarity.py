@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
-from mechdecouple.compare.families import similarity_verdict
 from mechdecouple.compare.pairing import Site
+from mechdecouple.compare.similarity import similarity_verdict
 from mechdecouple.results import Estimate, Measurement
 
 PAIR = SimpleNamespace(sites=(Site("x", "x", 0.0), Site("y", "y", 1.0)))

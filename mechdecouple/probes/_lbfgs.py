@@ -72,7 +72,8 @@ def minimise(
     Args:
         target: 0 or 1, anything where the weight is 0.
         weight: row weights of each problem (0 for held-out rows); both classes have some.
-        tolerance: stop when a problem's loss is within about tolerance²/2 of its minimum.
+        tolerance: stop when what is left to gain is below tolerance² of what there was to gain at the start (or of 2
+            nats); a scale of the gain itself would leave a strongly penalised problem at zero weights.
         shrink: factor of each column in each problem (1 / its standard deviation there); None for 1.
 
     Returns:
@@ -87,16 +88,20 @@ def minimise(
     place = torch.arange(len(penalty), device=Z.device)
     p = torch.sigmoid(state.score)
     gradient = state.gradient(Z, p)
-    for _ in range(_ITERATIONS):
+    enough = Z.new_full((len(penalty),), torch.inf)
+    for turn in range(_ITERATIONS):
         step = -state.two_loop(gradient, axes, p)
         slope = (gradient * step).sum(dim=0)
-        moving = -slope > tolerance**2
+        if turn == 0:
+            # Below a few units of rounding nothing more is to be had.
+            enough = max(tolerance, 30 * torch.finfo(Z.dtype).eps) ** 2 * (-slope).clamp(0, 1)
+        moving = -slope > enough
         left = int(moving.sum())
         if left <= 0.75 * len(place):
             done = ~moving
             found[:, place[done]], found_score[:, place[done]] = state.theta[:, done], state.score[:, done]
             state, place = state.only(moving), place[moving]
-            step, slope, gradient = step[:, moving], slope[moving], gradient[:, moving]
+            step, slope, gradient, enough = step[:, moving], slope[moving], gradient[:, moving], enough[moving]
             moving = moving[moving]
         if left == 0:
             return found, found_score

@@ -10,6 +10,7 @@ from mechdecouple.stats.resampling import (
     jackknife,
     jackknife_blocks,
     permutation_p,
+    second_order_jackknife,
 )
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "jackknife_blocks",
     "paired_tost",
     "permutation_p",
+    "second_order_jackknife",
     "supported_margin",
     "tango_interval",
     "weighted_auroc",

@@ -70,6 +70,44 @@ def jackknife(
     return Replicates(value, np.stack(left_out), "jackknife", n, np.broadcast_to(resolution, value.shape))
 
 
+def second_order_jackknife(without: Callable[..., Number | np.ndarray], n_blocks: int, n_groups: int) -> Replicates:
+    """Delete-a-block jackknife that does not count products of two blocks twice.
+
+    A statistic made of products of rows (U-statistics of Gram matrices) varies by single rows and by pairs of them. The
+    jackknife's variance holds the first part once and the second twice, which matters where the covariance is spread
+    over about as many directions as there are groups, or where nothing is shared: intervals are up to 1.4 times too
+    wide. The second part is what leaving out two blocks together does beyond leaving out each (Efron & Stein 1981,
+    doi:10.1214/aos/1176345462); the replicates are drawn in so that the jackknife's formula gives the variance less
+    that part, and at least half of it.
+
+    Args:
+        without: the statistic without the blocks given as arguments; ``without()`` is its value.
+        n_blocks: blocks 0 … n_blocks - 1, at least 4 for the correction.
+    """
+    value = np.asarray(without(), float)
+    one = np.array([without(b) for b in range(n_blocks)], float).reshape(n_blocks, *value.shape)
+    if n_blocks < 4:
+        return Replicates(value, one, "jackknife", n_groups)
+    joint = np.zeros((n_blocks, n_blocks, *value.shape))
+    for b in range(n_blocks):
+        for c in range(b):
+            joint[b, c] = joint[c, b] = value - one[b] - one[c] + without(b, c)
+    # Double centring off the diagonal: what one of the two blocks does alone is no joint effect.
+    rows = joint.sum(axis=1)
+    total = rows.sum(axis=0) / (n_blocks - 1)
+    alone = (rows - total / 2) / (n_blocks - 2)
+    centred = joint - alone[:, None] - alone[None, :]
+    pairs = (centred**2).sum(axis=(0, 1)) / 2 - sum(centred[b, b] ** 2 for b in range(n_blocks)) / 2
+    # Sum of squares -> variance: by its degrees of freedom, and by the rows that are missing without two blocks.
+    second = pairs * n_blocks / (n_blocks - 3) * (1 - 2 / n_blocks) ** 4
+    # How much of it the jackknife has too much: nearly once.
+    excess = 2 * n_blocks * (n_blocks - 1.5) / (n_blocks - 1) ** 2 - 1
+    first = (n_blocks - 1) / n_blocks * ((one - one.mean(axis=0)) ** 2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(first > 0, np.clip(1 - excess * second / first, 0.5, 1.0), 1.0)
+    return Replicates(value, one.mean(axis=0) + np.sqrt(share) * (one - one.mean(axis=0)), "jackknife", n_groups)
+
+
 def group_bootstrap_weights(
     groups: Shaped[np.ndarray, " n"], n_resamples: int = 1000, seed: int = 0
 ) -> Float[np.ndarray, "b n"]:

@@ -1,4 +1,4 @@
-"""Unbiased ||cov(x, y)||^2 of all pairs of layers from rows of distinct groups, with each block left out in turn.
+"""Unbiased ||cov(x, y)||^2 of all pairs of layers from rows of distinct groups, without any of the blocks.
 
 The statistic of ``_distinct``, made for many layers at once: from tiles of their Gram matrices, in which the products
 of two rows of one group are set to zero. With K and L such matrices and G the membership of rows in groups,
@@ -16,62 +16,74 @@ import torch
 from jaxtyping import Float, Int
 
 from mechdecouple.structure._distinct import tuples
-from mechdecouple.structure._layers import Layers
+from mechdecouple.structure._layers import Layers, row_squares
 
 _TILE_ROWS = 512
 
 
-def distinct_hsic(data: Layers, group: Int[np.ndarray, " n"], *, leave_out: bool) -> Float[np.ndarray, "r L L"]:
-    """[0] from all rows, then without each of the layers' blocks; NaN where fewer than 4 groups are left.
+class DistinctPairs:
+    """The sums over tiles, from which the statistics without any blocks follow.
 
     Args:
         data: layers that are held; group: code 0 … g - 1 of each row, a block holding whole groups.
     """
-    group = group[data.orders[0]]
-    block = np.empty(data.n, dtype=int)
-    for b, place in data.edges[0]:
-        block[place] = b
-    order = np.lexsort((group, block))
-    layers = [data.rows(l, 0)[torch.from_numpy(order).to(data.device)] for l in range(len(data))]
-    block, group = block[order], group[order]
-    # Numbered in the order in which they lie.
-    group = np.cumsum(np.r_[0, np.diff(group) != 0])
-    tiles = [_Tile(rows, group, block, data) for rows in _stretches(group, block)]
 
-    size, n_blocks = len(data), len(data.counts)
-    near, mixed, far = np.zeros((3, n_blocks, n_blocks, size, size))
-    sums = np.zeros((size, data.n, n_blocks))
-    for first, t in enumerate(tiles):
-        for u in tiles[first:]:
-            K = torch.stack([x[t.rows] @ x[u.rows].T for x in layers])
-            if t is u:
-                K *= t.apart
-            KG, GK = K @ u.member, t.member.T @ K
-            there, back = (t.block, u.block), (u.block, t.block)
-            square, rest = _inner(K), _inner(t.member.T @ KG)
-            near[there], far[there], mixed[there] = near[there] + square, far[there] + rest, mixed[there] + _inner(KG)
-            sums[:, t.rows, u.block] += K.sum(dim=2).double().cpu().numpy()
-            if t is not u:
-                near[back], far[back], mixed[back] = near[back] + square, far[back] + rest, mixed[back] + _inner(GK)
-                sums[:, u.rows, t.block] += K.sum(dim=1).double().cpu().numpy()
+    def __init__(self, data: Layers, group: Int[np.ndarray, " n"]) -> None:
+        group = group[data.orders[0]]
+        block = np.empty(data.n, dtype=int)
+        for b, place in data.edges[0]:
+            block[place] = b
+        order = np.lexsort((group, block))
+        layers = [data.rows(l, 0)[torch.from_numpy(order).to(data.device)] for l in range(len(data))]
+        self._block, group = block[order], group[order]
+        # Numbered in the order in which they lie.
+        group = np.cumsum(np.r_[0, np.diff(group) != 0])
+        tiles = [_Tile(rows, group, self._block, data) for rows in _stretches(group, self._block)]
+        self._starts = np.flatnonzero(np.r_[True, np.diff(group) != 0])
+        self._sizes = np.diff(np.r_[self._starts, data.n]).astype(float)
+        squares = np.stack([row_squares(x).cpu().numpy() for x in layers])
+        self._traces = np.add.reduceat(squares, self._starts, axis=1)
 
-    starts = np.flatnonzero(np.r_[True, np.diff(group) != 0])
-    counts, block_of_group = np.diff(np.r_[starts, data.n]).astype(float), block[starts]
-    found = []
-    for left in range(-1, n_blocks if leave_out else 0):
-        blocks = np.arange(n_blocks) != left
-        kept, groups = block != left, block_of_group != left
+        size, n_blocks = len(data), len(data.counts)
+        self._near, self._mixed, self._far = np.zeros((3, n_blocks, n_blocks, size, size))
+        self._sums = np.zeros((n_blocks, size, data.n))
+        for first, t in enumerate(tiles):
+            for u in tiles[first:]:
+                K = torch.stack([x[t.rows] @ x[u.rows].T for x in layers])
+                if t is u:
+                    K *= t.apart
+                self._add(K, t, u)
+                if t is not u:
+                    self._add(K.transpose(1, 2), u, t)
+
+    def without(self, *left: int) -> tuple[Float[np.ndarray, "L L"], Float[np.ndarray, " L"]]:
+        """||cov(x, y)||^2 of each pair of layers and (tr cov)^2 of each, unbiased, from all blocks but these.
+
+        NaN where fewer than 4 groups are left.
+        """
+        blocks = ~np.isin(np.arange(len(self._near)), left)
+        kept, groups = blocks[self._block], blocks[self._block[self._starts]]
         if groups.sum() < 4:
-            found.append(np.full((size, size), np.nan))
-            continue
-        r = sums[:, :, blocks].sum(axis=2) * kept
-        by_group, total = np.add.reduceat(r, starts, axis=1), r.sum(axis=1)
-        inside = np.ix_(blocks, blocks)
-        pairs, triples, quadruples = tuples(counts[groups])
-        middle = r @ r.T - mixed[inside].sum(axis=(0, 1))
-        ends = np.outer(total, total) - 4 * by_group @ by_group.T + 2 * far[inside].sum(axis=(0, 1))
-        found.append(near[inside].sum(axis=(0, 1)) / pairs - 2 * middle / triples + ends / quadruples)
-    return np.stack(found)
+            nothing = np.full(self._near.shape[2:], np.nan)
+            return nothing, nothing[0]
+        near, mixed, far = (m[np.ix_(blocks, blocks)].sum(axis=(0, 1)) for m in (self._near, self._mixed, self._far))
+        r = self._sums[blocks].sum(axis=0) * kept
+        by_group, total = np.add.reduceat(r, self._starts, axis=1), r.sum(axis=1)
+        pairs, triples, quadruples = tuples(self._sizes[groups])
+        ends = np.outer(total, total) - 4 * by_group @ by_group.T + 2 * far
+        cross = near / pairs - 2 * (r @ r.T - mixed) / triples + ends / quadruples
+        traces = self._traces * groups
+        both = traces.sum(axis=1) ** 2 - (traces**2).sum(axis=1)
+        one = traces.sum(axis=1) * total - 2 * (traces * by_group).sum(axis=1)
+        return cross, both / pairs - 2 * one / triples + ends.diagonal() / quadruples
+
+    def _add(self, K: torch.Tensor, t: _Tile, u: _Tile) -> None:
+        KG = K @ u.member
+        place = t.block, u.block
+        self._near[place] += _inner(K)
+        self._mixed[place] += _inner(KG)
+        self._far[place] += _inner(t.member.T @ KG)
+        self._sums[u.block, :, t.rows] += K.sum(dim=2).double().cpu().numpy()
 
 
 class _Tile:

@@ -7,8 +7,10 @@ from jaxtyping import Float, Int, Shaped
 
 from mechdecouple.errors import MismatchError
 from mechdecouple.results import Metric
-from mechdecouple.stats import Replicates
+from mechdecouple.stats import Replicates, second_order_jackknife
 from mechdecouple.structure._distinct import distinct
+from mechdecouple.structure._distinct_pairs import DistinctPairs
+from mechdecouple.structure._layers import Layers
 from mechdecouple.structure._moments import centred, checked, moments
 from mechdecouple.structure._rows import reduced
 
@@ -26,6 +28,8 @@ EFFECTIVE_RANK = Metric(
     null="no honest null: it grows with n, so compare it only at the same number of items",
     source="Roy & Vetterli, EUSIPCO 2007", scale="log-ratio",
 )  # fmt: skip
+
+_MOST_PAIRED = 8192
 
 
 def participation_ratio(X: Float[np.ndarray, "n d"], groups: Shaped[np.ndarray, " g"] | None = None) -> float:
@@ -47,7 +51,7 @@ def participation_ratio(X: Float[np.ndarray, "n d"], groups: Shaped[np.ndarray, 
     >>> round(participation_ratio(np.random.default_rng(0).normal(size=(500, 40))))
     40
     """
-    return float(_ratios(X, None, groups)[0])
+    return float(_jackknife(X, None, groups, None).value)
 
 
 def participation_ratio_jackknife(
@@ -64,8 +68,7 @@ def participation_ratio_jackknife(
         blocks: from ``stats.jackknife_blocks``; n_groups: independent groups among the rows (each row on its own if
         not given); groups: as for ``participation_ratio``, needed where they hold several rows.
     """
-    values = _ratios(X, blocks, groups)
-    return Replicates(values[0], values[1:], "jackknife", len(X) if n_groups is None else n_groups)
+    return _jackknife(X, blocks, groups, n_groups)
 
 
 def effective_rank(X: Float[np.ndarray, "n d"]) -> float:
@@ -98,19 +101,34 @@ def effective_rank_jackknife(
     return Replicates(_rank_of(full), np.array(values), "jackknife", len(X) if n_groups is None else n_groups)
 
 
-def _ratios(X: np.ndarray, blocks: np.ndarray | None, groups: np.ndarray | None) -> Float[np.ndarray, " r"]:
-    layers = checked([X])
-    if groups is not None and len(groups) != len(X):
-        raise MismatchError(f"{len(groups)} groups for {len(X)} rows: give one group a row")
-    code = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if len(X) and code.max() + 1 < len(X):
+def _jackknife(X: np.ndarray, blocks: np.ndarray | None, groups: np.ndarray | None, n_groups: int | None) -> Replicates:
+    """The ratio and, given ``blocks``, its replicates; by whichever route costs less."""
+    checked([X])
+    n = len(X)
+    if groups is not None and len(groups) != n:
+        raise MismatchError(f"{len(groups)} groups for {n} rows: give one group a row")
+    code = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    alone = n == 0 or code.max() + 1 == n
+    n_groups = n if n_groups is None else n_groups
+    if 0 < n <= _MOST_PAIRED and (n < X.shape[1] or not alone):
+        data = Layers([X], ["X"], blocks, held_bytes=np.inf)
+        sums = DistinctPairs(data, code)
+        return second_order_jackknife(
+            lambda *left: _ratio(*sums.without(*left))[0, 0], 0 if blocks is None else len(data.counts), n_groups
+        )
+    if alone:
+        sums = moments([X], blocks)
+        values = _ratio(sums.hsic()[:, 0, 0], sums.squared_trace()[:, 0])
+    else:
         rows = reduced(centred(X).astype(np.float64))
         sums = distinct(rows, rows, code, blocks)
-        above, below = sums.squared_trace, sums.cross
-    else:
-        sums = moments(layers, blocks)
-        above, below = sums.squared_trace()[:, 0], sums.hsic()[:, 0, 0]
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=(above > 0) & (below > 0))
+        values = _ratio(sums.cross, sums.squared_trace)
+    return Replicates(values[0], values[1:], "jackknife", n_groups)
+
+
+def _ratio(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+    below, above = np.broadcast_arrays(below, above)
+    return np.divide(above, below, out=np.full(below.shape, np.nan), where=(above > 0) & (below > 0))
 
 
 def _gram(x: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Shaped
 
 from mechdecouple.results import Metric
-from mechdecouple.stats import Replicates
-from mechdecouple.structure._distinct_pairs import distinct_hsic
+from mechdecouple.stats import Replicates, second_order_jackknife
+from mechdecouple.structure._distinct_pairs import DistinctPairs
 from mechdecouple.structure._layers import Layer, Layers, layer_names, read_pair
 from mechdecouple.structure._moments import moments_of
 from mechdecouple.structure._permutations import check_counts, chosen, p_values, permuted_products
+from mechdecouple.structure._products import gram_is_cheaper
 from mechdecouple.structure.similarity_matrix import SimilarityMatrix
-
 
 CKA = Metric(
     name="cka", family="similarity", title="linear CKA (debiased)",
@@ -90,15 +90,17 @@ def cka_matrix(
     check_counts(n_permutations, max_null_groups)
     data, codes = read_pair(A, B, groups, n_blocks, seed, device)
     n_groups = int(codes.max(initial=-1)) + 1
-    if n_groups < data.n <= _MOST_PAIRED and data.held:
-        inner = distinct_hsic(data, codes, leave_out=n_blocks > 0)
+    if data.held and data.n <= _MOST_PAIRED and (n_groups < data.n or gram_is_cheaper(data, len(A))):
+        sums = DistinctPairs(data, codes)
+        replicates = second_order_jackknife(
+            lambda *left: _map(sums.without(*left)[0][None], len(A))[0], len(data.counts) if n_blocks else 0, n_groups
+        )
     else:
-        inner = moments_of(data, len(A), leave_out=n_blocks > 0).hsic()
-    maps = _map(inner, len(A))
-    replicates = Replicates(maps[0], maps[1:], "jackknife", n_groups)
+        maps = _map(moments_of(data, len(A), leave_out=n_blocks > 0).hsic(), len(A))
+        replicates = Replicates(maps[0], maps[1:], "jackknife", n_groups)
 
     rng = np.random.default_rng(seed)
-    observed, n_tested = maps[0], n_groups
+    observed, n_tested = replicates.value, n_groups
     if n_groups < data.n and n_permutations:
         codes, n_tested = chosen(codes, _MOST_TESTED, rng)
         means = [m.cpu().numpy() for m in data.group_means(codes, n_tested)]

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mechdecouple.errors import InputError
-from mechdecouple.stats import group_bootstrap_weights, jackknife, jackknife_blocks, permutation_p
+from mechdecouple.stats import (
+    group_bootstrap_weights,
+    jackknife,
+    jackknife_blocks,
+    permutation_p,
+    second_order_jackknife,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,3 +84,44 @@ def test_stats_never_imports_torch():
 
     code = "import sys, mechdecouple.stats; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def chaos(rng, n, d, linear=0.0):
+    """A U-statistic of pairs of rows of d directions, without some of 20 blocks; ``linear`` adds a mean of rows."""
+    X, own = rng.normal(size=(20, n // 20, d)) / np.sqrt(d), rng.normal(size=(20, n // 20)).mean(axis=1)
+    sums, squares = X.sum(axis=1), (X**2).sum(axis=(1, 2))
+
+    def without(*left):
+        kept = np.setdiff1d(np.arange(20), left)
+        total, m = sums[kept].sum(axis=0), n // 20 * len(kept)
+        return (total @ total - squares[kept].sum()) / (m * (m - 1)) + linear * own[kept].mean()
+
+    return without
+
+
+def test_products_of_two_blocks_are_counted_once():
+    """The jackknife's variance of a sum over pairs of rows is twice the true one, of a mean of rows it is right."""
+    rng = np.random.default_rng(0)
+    for linear, ratio in ((0.0, 2.05), (1.0, 1.0)):
+        values, first, second = [], [], []
+        for _ in range(150):
+            without = chaos(rng, 200, 100, linear)
+            found = second_order_jackknife(without, 20, 200)
+            one = np.array([without(b) for b in range(20)])
+            values.append(found.value)
+            first.append(19 / 20 * ((one - one.mean()) ** 2).sum())
+            second.append(found.standard_error() ** 2)
+        # the variance of 150 values is known to 12 %
+        assert np.mean(first) / np.var(values) == pytest.approx(ratio, rel=0.35)
+        assert np.mean(second) / np.var(values) == pytest.approx(1.0, rel=0.35)
+    assert np.mean(second) == pytest.approx(np.mean(first), rel=0.05)
+
+
+def test_few_blocks_are_the_plain_jackknife_and_none_leave_the_value():
+    without = chaos(np.random.default_rng(1), 60, 5)
+    found = second_order_jackknife(without, 3, 60)
+    np.testing.assert_array_equal(found.replicates, [without(b) for b in range(3)])
+    assert len(second_order_jackknife(without, 0, 60).replicates) == 0
+    matrix = second_order_jackknife(lambda *left: np.full((2, 3), without(*left)), 6, 60)
+    single = second_order_jackknife(without, 6, 60)
+    np.testing.assert_allclose(matrix.replicates[:, 1, 2], single.replicates)

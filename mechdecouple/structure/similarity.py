@@ -30,6 +30,8 @@ CKA = Metric(
 _UNDEFINED = "undefined: a layer is constant over these items, or there are too few of them to debias"
 _MOST_TESTED = 4096
 _MOST_PAIRED = 8192
+# Beyond, a representation hardly fills as many directions as there are rows, and the correction does nothing.
+_MOST_CORRECTED = 1024
 
 
 def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "_n k"], *, debiased: bool = True) -> float:
@@ -90,7 +92,8 @@ def cka_matrix(
     check_counts(n_permutations, max_null_groups)
     data, codes = read_pair(A, B, groups, n_blocks, seed, device)
     n_groups = int(codes.max(initial=-1)) + 1
-    if data.held and data.n <= _MOST_PAIRED and (n_groups < data.n or gram_is_cheaper(data, len(A))):
+    few = n_groups < data.n <= _MOST_PAIRED or (data.n <= _MOST_CORRECTED and gram_is_cheaper(data, len(A)))
+    if data.held and few:
         sums = DistinctPairs(data, codes)
         replicates = second_order_jackknife(
             lambda *left: _map(sums.without(*left)[0][None], len(A))[0], len(data.counts) if n_blocks else 0, n_groups

@@ -14,7 +14,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "compare": "mechdecouple.compare",
+    "compare_many": "mechdecouple.compare",
     "Comparison": "mechdecouple.compare",
+    "ManyComparison": "mechdecouple.compare",
     "CompareConfig": "mechdecouple.compare",
     "load": "mechdecouple.refs",
     "load_task": "mechdecouple.refs",
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from mechdecouple.activations import Activations as Activations
     from mechdecouple.compare import CompareConfig as CompareConfig
     from mechdecouple.compare import Comparison as Comparison
+    from mechdecouple.compare import ManyComparison as ManyComparison
     from mechdecouple.compare import compare as compare
+    from mechdecouple.compare import compare_many as compare_many
     from mechdecouple.errors import MechDecoupleError as MechDecoupleError
     from mechdecouple.extract import extract as extract
     from mechdecouple.refs import load as load

@@ -3,6 +3,7 @@
 from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config, read_config
 from mechdecouple.compare.gate import Gate, Stratum, equal_performance
+from mechdecouple.compare.many import ManyComparison, compare_many
 from mechdecouple.compare.run import compare
 from mechdecouple.compare.verdict import Contrast, Verdict
 
@@ -11,9 +12,11 @@ __all__ = [
     "Comparison",
     "Contrast",
     "Gate",
+    "ManyComparison",
     "Stratum",
     "Verdict",
     "compare",
+    "compare_many",
     "equal_performance",
     "make_config",
     "read_config",

@@ -107,7 +107,7 @@ class Comparison:
             "notes": list(self.notes),
             "provenance": self.provenance,
         }
-        text = json.dumps(_nulls(record), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(without_nan(record), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / "comparison.json").write_text(text + "\n", encoding="utf-8")
         return directory
 
@@ -138,7 +138,7 @@ class Comparison:
                 task=record["task"],
                 gate=_gate(record["gate"]),
                 verdicts=tuple(_verdict(v) for v in record["verdicts"]),
-                measurements=tuple(_measurement(row) for row in table.to_dict("records")),
+                measurements=tuple(read_measurement(row) for row in table.to_dict("records")),
                 items=items,
                 notes=tuple(record["notes"]),
                 provenance=record["provenance"],
@@ -153,14 +153,14 @@ def _gate_mark(gate: Gate) -> str:
     return {"equal": "=", "different": "!"}.get(gate.outcome, "?")
 
 
-def _nulls(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: undefined numbers become null (their Estimate carries the reason)."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _nulls(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_nulls(item) for item in value]
+        return [without_nan(item) for item in value]
     return value
 
 
@@ -172,14 +172,14 @@ def _estimate(record: dict[str, Any]) -> Estimate:
     return Estimate(**facts)
 
 
-def _measurement(row: dict[str, Any]) -> Measurement:
+def read_measurement(row: dict[str, Any]) -> Measurement:
     estimate = row.get("estimate") or {f.name: row[f.name] for f in dataclasses.fields(Estimate) if f.name in row}
     place = {f.name: row[f.name] for f in dataclasses.fields(Measurement) if f.name != "estimate"}
     return Measurement(**place, estimate=_estimate(estimate))
 
 
 def _verdict(record: dict[str, Any]) -> Verdict:
-    return Verdict(**{**record, "evidence": tuple(_measurement(m) for m in record["evidence"])})
+    return Verdict(**{**record, "evidence": tuple(read_measurement(m) for m in record["evidence"])})
 
 
 def _gate(record: dict[str, Any]) -> Gate:

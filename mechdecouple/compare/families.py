@@ -9,6 +9,7 @@ import numpy as np
 
 from mechdecouple import beliefs, structure
 from mechdecouple.compare import robustness
+from mechdecouple.compare.ancestry.rows import ancestry_rows
 from mechdecouple.compare.belief import belief_contrasts
 from mechdecouple.compare.calibration import compare_calibration
 from mechdecouple.compare.controls import control_rows
@@ -19,7 +20,6 @@ from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
 from mechdecouple.compare.similarity import similarities
 from mechdecouple.compare.subject import ABLATION_EFFECT, Subject
-from mechdecouple.compare.tuned import ancestry_rows
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.compare.weights import ablation_measurements, weight_measurements
 from mechdecouple.results import Estimate, Measurement

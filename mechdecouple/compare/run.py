@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from mechdecouple.compare.ancestry.rows import ancestry_verdict
 from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config
@@ -25,7 +26,6 @@ from mechdecouple.compare.preflight import check_features, check_items, check_re
 from mechdecouple.compare.provenance import provenance
 from mechdecouple.compare.side import Pair, Side, make_side
 from mechdecouple.compare.similarity import similarity_verdict
-from mechdecouple.compare.tuned import ancestry_verdict
 from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
@@ -70,15 +70,15 @@ def compare(
     """
     given = config.model_dump() if isinstance(config, CompareConfig) else dict(config or {})
     settings = make_config({**given, **options})
-    items = load_task(task, **_task_options(settings))
+    items = load_task(task, **task_options(settings))
     seeds = _seeds(settings.seeds_a, settings), _seeds(settings.seeds_b, settings)
     model_a, model_b = _models(a, b, settings)
-    with _threads(model_a, model_b):
+    with threads(model_a, model_b):
         return _run(model_a, model_b, items, settings, seeds, None if out is None else Path(out), progress)
 
 
 @contextlib.contextmanager
-def _threads(*models: HookedModel) -> Iterator[None]:
+def threads(*models: HookedModel) -> Iterator[None]:
     """One thread for small models: their operations are too short to be split, and waiting for each other costs more
     than it saves, several times over where the cores are shared."""
     before = torch.get_num_threads()
@@ -90,7 +90,7 @@ def _threads(*models: HookedModel) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _task_options(settings: CompareConfig) -> dict[str, Any]:
+def task_options(settings: CompareConfig) -> dict[str, Any]:
     return {
         name: getattr(settings, name)
         for name in ("performance", "honest", "affirm", "inputs", "columns", "template", "system")

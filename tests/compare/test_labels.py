@@ -32,7 +32,7 @@ def sentences(**columns):
 
 
 def test_what_more_labels_would_add_is_said():
-    one, two, place = {"concept_x": [0, 1] * 8}, {"concept_y": [0, 0, 1, 1] * 4}, {"context": list("pppp" "qqqq") * 2}
+    one, two, place = {"concept_x": [0, 1] * 8}, {"concept_y": [0, 0, 1, 1] * 4}, {"context": list("ppppqqqq") * 2}
     (nothing,) = sentences()
     assert "concept_*" in nothing and "CCGP" in nothing and "column asks" in nothing
     assert ["No contexts" in s for s in sentences(**one)] == [True, False] and "second concept_*" in sentences(**one)[1]

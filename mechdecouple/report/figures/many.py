@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.cluster.hierarchy import dendrogram
 
-from mechdecouple.compare.many_comparison import ManyComparison
-from mechdecouple.compare.spread import ArmContrast
+from mechdecouple.compare.many.comparison import ManyComparison
+from mechdecouple.compare.many.spread import ArmContrast
 from mechdecouple.errors import InputError
 from mechdecouple.report.metrics import title
 from mechdecouple.report.style import COLUMN, GREY, LIGHT, PAGE, Drawing, new_figure, say, styled

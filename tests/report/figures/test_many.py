@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from mechdecouple.compare.gate import PERFORMANCE
-from mechdecouple.compare.many_comparison import ManyComparison
-from mechdecouple.compare.many_gate import ManyGate
-from mechdecouple.compare.model_distance import MODEL_DISTANCE
+from mechdecouple.compare.many.comparison import ManyComparison
+from mechdecouple.compare.many.distance import MODEL_DISTANCE
+from mechdecouple.compare.many.gate import ManyGate
 from mechdecouple.errors import InputError
 from mechdecouple.report.figures.many import draw_many
 from mechdecouple.report.style import png

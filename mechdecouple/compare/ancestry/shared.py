@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from mechdecouple.compare.weight_parts import weights
+from mechdecouple.compare.ancestry.weight_parts import weights
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.results import Metric

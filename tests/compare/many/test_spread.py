@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from mechdecouple.compare.relabel import relabellings
-from mechdecouple.compare.spread import between_share, contrast_arms, rank_among_seeds, welch
+from mechdecouple.compare.many.relabel import relabellings
+from mechdecouple.compare.many.spread import between_share, contrast_arms, rank_among_seeds, welch
 from mechdecouple.results import Metric
 from mechdecouple.structure import CCGP, NOISE_TOLERANCE, PARTICIPATION_RATIO
 

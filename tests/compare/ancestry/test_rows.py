@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from mechdecouple.compare.ancestry.rows import ancestry_rows, ancestry_verdict
 from mechdecouple.compare.config import make_config
 from mechdecouple.compare.pairing import pair
 from mechdecouple.compare.side import Pair, make_side
-from mechdecouple.compare.tuned import ancestry_rows, ancestry_verdict
 from mechdecouple.models import wrap
 from mechdecouple.models.hashing import hash_state
 from mechdecouple.results import frame

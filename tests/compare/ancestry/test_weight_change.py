@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mechdecouple.compare.weight_change import noise_edge, singular_values, weight_change
+from mechdecouple.compare.ancestry.weight_change import noise_edge, singular_values, weight_change
 from mechdecouple.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from mechdecouple import stats
-from mechdecouple.compare.ancestry import ANCESTRY, ancestry
-from mechdecouple.compare.grafting import GRAFT_CLOSED, GRAFT_EFFECT, GRAFT_PERFORMANCE, Graft, graft
-from mechdecouple.compare.mean_state import MEAN_COSINE, MEAN_SHIFT, MeanState
-from mechdecouple.compare.side import Pair
-from mechdecouple.compare.verdict import Verdict
-from mechdecouple.compare.weight_change import (
+from mechdecouple.compare.ancestry.grafting import GRAFT_CLOSED, GRAFT_EFFECT, GRAFT_PERFORMANCE, Graft, graft
+from mechdecouple.compare.ancestry.mean_state import MEAN_COSINE, MEAN_SHIFT, MeanState
+from mechdecouple.compare.ancestry.shared import ANCESTRY, ancestry
+from mechdecouple.compare.ancestry.weight_change import (
     CHANGE_RANK,
     CHANGE_SPIKES,
     CHANGE_STABLE_RANK,
@@ -23,7 +21,9 @@ from mechdecouple.compare.weight_change import (
     WEIGHT_COSINE,
     weight_change,
 )
-from mechdecouple.compare.weight_parts import blocks, weights
+from mechdecouple.compare.ancestry.weight_parts import blocks, weights
+from mechdecouple.compare.side import Pair
+from mechdecouple.compare.verdict import Verdict
 from mechdecouple.progress import bar
 from mechdecouple.results import Estimate, Measurement, Metric
 

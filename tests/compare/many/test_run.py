@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mechdecouple import load
-from mechdecouple.compare.many import compare_many
-from mechdecouple.compare.many_comparison import ManyComparison
+from mechdecouple.compare.many.comparison import ManyComparison
+from mechdecouple.compare.many.run import compare_many
 from mechdecouple.errors import InputError
 from mechdecouple.results import COLUMNS
 from mechdecouple.tasks import Task

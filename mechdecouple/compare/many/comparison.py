@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from mechdecouple import stats
-from mechdecouple.compare.comparison import _measurement, _nulls
+from mechdecouple.compare.comparison import read_measurement, without_nan
 from mechdecouple.compare.gate import PERFORMANCE
-from mechdecouple.compare.many_gate import ManyGate
-from mechdecouple.compare.many_words import UNIT, contrast_sentence, distance_sentence, flagged, shortfall
-from mechdecouple.compare.model_distance import MODEL_DISTANCE, ModelMap, between_share_of_distances
-from mechdecouple.compare.relabel import relabellings
-from mechdecouple.compare.spread import ARM_SHARE, ArmContrast, contrast_arms, rank_among_seeds
+from mechdecouple.compare.many.distance import MODEL_DISTANCE, ModelMap, between_share_of_distances
+from mechdecouple.compare.many.gate import ManyGate
+from mechdecouple.compare.many.relabel import relabellings
+from mechdecouple.compare.many.spread import ARM_SHARE, ArmContrast, contrast_arms, rank_among_seeds
+from mechdecouple.compare.many.words import UNIT, contrast_sentence, distance_sentence, flagged, shortfall
 from mechdecouple.errors import InputError
 from mechdecouple.results import Estimate, Measurement, Metric, frame
 
@@ -253,7 +253,7 @@ class ManyComparison:
             "notes": list(self.notes),
             "provenance": self.provenance,
         }
-        text = json.dumps(_nulls(record), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(without_nan(record), indent=2, ensure_ascii=False, allow_nan=False)
         (directory / "many.json").write_text(text + "\n", encoding="utf-8")
         return directory
 
@@ -270,7 +270,7 @@ class ManyComparison:
             if record["format"] != FORMAT:
                 raise ValueError(f"format {record['format']!r}, this version reads {FORMAT}")
             table = pd.read_parquet(directory / "metrics.parquet").drop(columns="arm")
-            rows = [_measurement(row) for row in table.to_dict("records")]
+            rows = [read_measurement(row) for row in table.to_dict("records")]
             arms = {arm: tuple(runs) for arm, runs in record["arms"].items()}
             names = {run for runs in arms.values() for run in runs}
             own = [row for row in rows if row.model in names]

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats as sps
 
-from mechdecouple.compare.relabel import Relabellings, relabellings
+from mechdecouple.compare.many.relabel import Relabellings, relabellings
 from mechdecouple.results import Estimate, Metric
 
 ARM_SHARE = Metric(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mechdecouple import load
-from mechdecouple.compare.ancestry import ancestry
+from mechdecouple.compare.ancestry.shared import ancestry
 from mechdecouple.errors import InputError
 from mechdecouple.models import build, wrap
 

@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from mechdecouple import structure
-from mechdecouple.compare.relabel import Relabellings
+from mechdecouple.compare.many.relabel import Relabellings
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates

@@ -4,7 +4,7 @@ import torch
 import transformers as hf
 from torch import nn
 
-from mechdecouple.compare.weight_parts import blocks, weights
+from mechdecouple.compare.ancestry.weight_parts import blocks, weights
 from mechdecouple.models import build, wrap
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
-from mechdecouple.compare.model_distance import ModelMap
-from mechdecouple.compare.relabel import runs_needed, smallest_p
-from mechdecouple.compare.spread import ArmContrast
+from mechdecouple.compare.many.distance import ModelMap
+from mechdecouple.compare.many.relabel import runs_needed, smallest_p
+from mechdecouple.compare.many.spread import ArmContrast
 from mechdecouple.results import Estimate
 
 UNIT = (

@@ -7,10 +7,10 @@ import torch
 import transformers as hf
 from torch import nn
 
+from mechdecouple.compare.ancestry.grafting import graft, grafted
+from mechdecouple.compare.ancestry.weight_parts import blocks
 from mechdecouple.compare.config import make_config
-from mechdecouple.compare.grafting import graft, grafted
 from mechdecouple.compare.side import make_side
-from mechdecouple.compare.weight_parts import blocks
 from mechdecouple.errors import MismatchError
 from mechdecouple.models import Batch, build, wrap
 from mechdecouple.models.hashing import hash_state

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from mechdecouple.compare.relabel import DRAWS, n_relabellings, relabellings, runs_needed, smallest_p
+from mechdecouple.compare.many.relabel import DRAWS, n_relabellings, relabellings, runs_needed, smallest_p
 from mechdecouple.errors import InputError
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats as sps
 
-from mechdecouple.compare.model_distance import ModelMap, between_share_of_distances, model_distances
-from mechdecouple.compare.relabel import relabellings
-from mechdecouple.compare.spread import between_share
+from mechdecouple.compare.many.distance import ModelMap, between_share_of_distances, model_distances
+from mechdecouple.compare.many.relabel import relabellings
+from mechdecouple.compare.many.spread import between_share
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.structure import cka
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mechdecouple import stats
-from mechdecouple.compare.mean_state import MeanState
+from mechdecouple.compare.ancestry.mean_state import MeanState
 from mechdecouple.errors import MismatchError
 
 

@@ -13,12 +13,12 @@ from mechdecouple.compare.config import CompareConfig, make_config
 from mechdecouple.compare.families import NOISE_SITES
 from mechdecouple.compare.gate import PERFORMANCE
 from mechdecouple.compare.inside import PRIMARY, readable, summary
-from mechdecouple.compare.many_comparison import ManyComparison
-from mechdecouple.compare.many_gate import all_equal
-from mechdecouple.compare.many_runs import Look, Run, check_first, check_rows, read_run
-from mechdecouple.compare.model_distance import MODEL_DISTANCE, model_distances
+from mechdecouple.compare.many.comparison import ManyComparison
+from mechdecouple.compare.many.distance import MODEL_DISTANCE, model_distances
+from mechdecouple.compare.many.gate import all_equal
+from mechdecouple.compare.many.runs import Look, Run, check_first, check_rows, read_run
 from mechdecouple.compare.provenance import provenance
-from mechdecouple.compare.run import _task_options, _threads
+from mechdecouple.compare.run import task_options, threads
 from mechdecouple.errors import InputError
 from mechdecouple.progress import bar
 from mechdecouple.refs import load_task
@@ -63,7 +63,7 @@ def compare_many(
     settings = make_config({**given, **options})
     _check_arms(arms)
     _check_options(settings)
-    items = load_task(task, **_task_options(settings))
+    items = load_task(task, **task_options(settings))
     n_runs = sum(len(runs) for runs in arms.values())
     with bar(total=n_runs + 2, progress=progress, unit="stage") as stages:
 
@@ -79,7 +79,7 @@ def compare_many(
         for slot in look.slots:
             stage(f"reading {slot.label}")
             model = slot.load(settings)
-            with _threads(model):
+            with threads(model):
                 runs.append(read_run(slot, model, items, settings, noisy, look.loss_unit, progress))
             made = made or provenance(model, model, items, settings)
             del model

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from mechdecouple.compare.pairing import Site, sites
+from mechdecouple.compare.side import Side
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.structure import cka_matrix
+from mechdecouple.tasks import Task
 
 _FEWEST_GROUPS = 16
 _NEARER = 1e-6
@@ -100,3 +103,20 @@ def in_order(similarity: Float[np.ndarray, "a b"]) -> tuple[tuple[int, int], ...
         pairs.append((i - 1, j - 1))
         j -= 1
     return tuple(reversed(pairs))
+
+
+def aligned_sites(a: Side, b: Side, spent: np.ndarray) -> tuple[Site, ...]:
+    """Sites paired by similarity on the spent items, asked honestly and in distribution like those measured later."""
+    rows = np.flatnonzero((spent & a.task.honest_mask & ~a.task.shift_mask)[a.acts.items])
+    layers = [[side.acts[point][rows] for point in side.points] for side in (a, b)]
+    return sites(a.model, a.points, b.model, b.points, align(*layers, np.ones(len(rows), dtype=bool)).pairs)
+
+
+def alignment_note(chosen: Sequence[Site], spent: np.ndarray, task: Task) -> str:
+    """What was chosen, and what it cost, in a sentence."""
+    n_groups, n_all = len(np.unique(task.groups[spent])), len(np.unique(task.groups))
+    pairs = ", ".join(f"{site.a} with {site.b}" for site in chosen)
+    return (
+        f"Layers are paired in order by similarity (debiased CKA) on {n_groups} of {n_all} groups of items, which are "
+        f"kept out of everything measured inside: {pairs}."
+    )

@@ -53,6 +53,11 @@ class CompareConfig(BaseModel):
         None, "hook points to look at; every layer's residual stream when absent"
     )
     hook_points_b: tuple[str, ...] | None = _option(None, "the same for model B, where its names differ")
+    alignment: Literal["depth", "similarity"] = _option(
+        "depth",
+        "how layers of models of unequal depth are paired: by relative depth, or in order by similarity, for which a "
+        "fifth of the groups is spent and kept out of what is measured inside",
+    )
     families: tuple[Family, ...] = _option(FAMILIES, "measurements to make")
     fold_ln: bool = _option(False, "fold LayerNorm weights into the layers that read them, in both models")
     seeds_a: tuple[str, ...] = _option(

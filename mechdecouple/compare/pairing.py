@@ -91,9 +91,9 @@ def comparability(a: HookedModel, b: HookedModel, config: CompareConfig) -> tupl
     if a.processing != b.processing:
         notes.append(f"Weight processing: {a.name} {a.processing!r}, {b.name} {b.processing!r} (no LayerNorm to fold).")
     if len(a.layer_points) != len(b.layer_points):
+        rule = "hook points are paired by relative depth" if config.alignment == "depth" else "see how they are paired"
         notes.append(
-            f"The models differ in depth ({len(a.layer_points)} and {len(b.layer_points)} layer hook points): hook "
-            "points are paired by relative depth."
+            f"The models differ in depth ({len(a.layer_points)} and {len(b.layer_points)} layer hook points): {rule}."
         )
     for model in (a, b):
         if model.head is None:

@@ -57,11 +57,7 @@ def check_features(config: CompareConfig, sites: Sequence[Site], model: HookedMo
     Raises:
         InputError: a hook point that is not looked at; more active latents than there are, or than there are values.
     """
-    named = config.sae_hook_point
-    known = [site.a for site in sites]
-    if named is not None and named not in known:
-        model.check_hook_points([named])
-        raise InputError(f"sae_hook_point {named!r} is not looked at in {model.name}; choose one of {', '.join(known)}")
+    check_named_site(config, sites, model)
     narrowest = min(width for todo in plans for width in todo.hook_points.values())
     if config.sae_k is not None and config.sae_k > narrowest:
         raise InputError(f"sae_k {config.sae_k} is not sparse: activations hold {narrowest} values; lower sae_k")
@@ -69,6 +65,18 @@ def check_features(config: CompareConfig, sites: Sequence[Site], model: HookedMo
         raise InputError(
             f"sae_k {config.sae_k} is more than sae_width {config.sae_width}; lower sae_k or raise sae_width"
         )
+
+
+def check_named_site(config: CompareConfig, sites: Sequence[Site], model: HookedModel) -> None:
+    """Refuses a hook point for the sparse autoencoders that is not looked at.
+
+    Raises:
+        InputError: it is no hook point of A that is paired with one of B.
+    """
+    named, known = config.sae_hook_point, [site.a for site in sites]
+    if named is not None and named not in known:
+        model.check_hook_points([named])
+        raise InputError(f"sae_hook_point {named!r} is not looked at in {model.name}; choose one of {', '.join(known)}")
 
 
 def check_stores(plans: Sequence[Plan], folders: Sequence[Path]) -> None:

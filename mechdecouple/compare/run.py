@@ -11,9 +11,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
+from mechdecouple.compare.alignment import aligned_sites, alignment_note, alignment_rows
 from mechdecouple.compare.ancestry.rows import ancestry_verdict
 from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
@@ -22,7 +24,13 @@ from mechdecouple.compare.families import JUDGED, MEASURES, Findings, measure_ca
 from mechdecouple.compare.gate import equal_performance
 from mechdecouple.compare.labels import unmeasured, wanted
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
-from mechdecouple.compare.preflight import check_features, check_items, check_reading, check_stores
+from mechdecouple.compare.preflight import (
+    check_features,
+    check_items,
+    check_named_site,
+    check_reading,
+    check_stores,
+)
 from mechdecouple.compare.provenance import provenance
 from mechdecouple.compare.side import Pair, Side, make_side
 from mechdecouple.compare.similarity import similarity_verdict
@@ -128,6 +136,9 @@ def _run(
     sites = pair(a, points[0], b, points[1])
     loss_unit = "byte" if a.tokenizer_hash != b.tokenizer_hash and task.prompts is not None else "token"
 
+    by_similarity = config.alignment == "similarity" and len(points[0]) != len(points[1])
+    spent = alignment_rows(task.groups, seed=config.seed) if by_similarity else np.zeros(len(task), dtype=bool)
+
     def side(model: HookedModel, which: int, store: str) -> Side:
         return make_side(
             model,
@@ -138,6 +149,7 @@ def _run(
             loss_unit=loss_unit,
             store=None if out is None else out / ACTIVATIONS / store,
             progress=progress,
+            spent=spent,
         )
 
     families = [family for family in MEASURES if family in config.families]
@@ -152,8 +164,13 @@ def _run(
         stage(f"reading {a.name}")
         first = side(a, 0, "a")
         stage(f"reading {b.name}")
-        both = Pair(first, side(b, 1, "b"), sites)
-        both.a.acts.check_aligned(both.b.acts)
+        second = side(b, 1, "b")
+        first.acts.check_aligned(second.acts)
+        if by_similarity:
+            sites = aligned_sites(first, second, spent)
+            check_named_site(config, sites, a)
+            notes.append(alignment_note(sites, spent, task))
+        both = Pair(first, second, sites)
         if "structure" in families:
             notes += [*unmeasured(task, both.a.labels), *wanted(task, both.a.labels)]
         stage("gate")

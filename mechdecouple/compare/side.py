@@ -145,8 +145,11 @@ def make_side(
     loss_unit: LossUnit,
     store: Path | None,
     progress: bool,
+    spent: np.ndarray | None = None,
 ) -> Side:
-    """Read the answers and extract the activations of one model."""
+    """Read the answers and extract the activations of one model; what is measured inside leaves the ``spent`` items
+    [n] out."""
+    spent = np.zeros(len(task), dtype=bool) if spent is None else spent
     answers = read(
         model,
         task,
@@ -168,18 +171,18 @@ def make_side(
         chat=config.chat,
         progress=progress,
     )
-    kept = (task.honest_mask & ~task.shift_mask)[acts.items]
+    kept = (task.honest_mask & ~task.shift_mask & ~spent)[acts.items]
     rows = np.flatnonzero(kept)
     labels = Labels.of(task, acts.items[rows], config.blocks, config.seed)
     subject = None
     if not answers.reason and task.scores is None:
-        subject = make_subject(model, task, _sample(task, config), acts, config, loss_unit)
+        subject = make_subject(model, task, _sample(task, spent, config), acts, config, loss_unit)
     return Side(model, task, config, answers, acts, points, subject, rows, labels)
 
 
-def _sample(task: Task, config: CompareConfig) -> np.ndarray:
+def _sample(task: Task, spent: np.ndarray, config: CompareConfig) -> np.ndarray:
     """Items to intervene on, drawn once for both models: at most ``probe_items`` of those the gate compares."""
-    rows = np.flatnonzero(gate_rows(task))
+    rows = np.flatnonzero(gate_rows(task) & ~spent)
     if len(rows) <= config.probe_items:
         return rows
     return np.sort(np.random.default_rng(config.seed).choice(rows, config.probe_items, replace=False))

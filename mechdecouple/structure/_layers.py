@@ -14,7 +14,7 @@ from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.stats import jackknife_blocks
 
 _HELD_BYTES = 2**30
-_RUN_BYTES = 2**26
+_RUN_BYTES = 2**29
 _SHIFT_ROWS = 1024
 
 
@@ -38,7 +38,7 @@ class Layers:
     Args:
         layers: arrays [n, d_l] or lazy layers; names: one each, for errors. blocks: block of each row; a single block
         if not given. device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for cuda where there is one. held_bytes: how large
-        layers that are held may be together.
+        layers that are held may be together, 1 GiB if not given.
 
     Attributes:
         sources: the layers as given; n: rows; widths: [L]; dtype, device: of the arithmetic; held: see above.
@@ -58,15 +58,17 @@ class Layers:
         names: Sequence[str],
         blocks: Int[np.ndarray, " n"] | None = None,
         device: str = "cpu",
-        held_bytes: float = _HELD_BYTES,
+        held_bytes: float | None = None,
     ) -> None:
         check_shapes(layers, names)
         self.sources, self._names = layers, names
         self.n, self.widths = int(layers[0].shape[0]), [int(layer.shape[1]) for layer in layers]
         self.device = torch_device(device)
         self.dtype = torch.float64 if any(np.dtype(x.dtype) == np.float64 for x in layers) else torch.float32
-        self.held = self.n * sum(self.widths) * self.dtype.itemsize <= held_bytes
-        step = max(1, self.n if self.held else _RUN_BYTES // (max(self.widths) * self.dtype.itemsize))
+        self.held = self.n * sum(self.widths) * self.dtype.itemsize <= (
+            _HELD_BYTES if held_bytes is None else held_bytes
+        )
+        step = max(1, self.n if self.held else _RUN_BYTES // (sum(self.widths) * self.dtype.itemsize))
         self.runs = [(a, min(a + step, self.n)) for a in range(0, self.n, step)] or [(0, 0)]
         self.blocks = np.zeros(self.n, dtype=np.int64) if blocks is None else blocks
         self.counts = np.bincount(self.blocks, minlength=1)

@@ -92,7 +92,8 @@ def cka_matrix(
     check_counts(n_permutations, max_null_groups)
     data, codes = read_pair(A, B, groups, n_blocks, seed, device)
     n_groups = int(codes.max(initial=-1)) + 1
-    few = n_groups < data.n <= _MOST_PAIRED or (data.n <= _MOST_CORRECTED and gram_is_cheaper(data, len(A)))
+    corrected = n_blocks > 0 and data.n <= _MOST_CORRECTED and gram_is_cheaper(data, len(A))
+    few = corrected or n_groups < data.n <= _MOST_PAIRED
     if data.held and few:
         sums = DistinctPairs(data, codes)
         replicates = second_order_jackknife(

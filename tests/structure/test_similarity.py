@@ -243,3 +243,14 @@ def test_errors_name_the_place():
         cka_matrix([np.ones((10, 3), int)], [X])
     with pytest.raises(InputError, match="at least 4"):
         cka_matrix([X], [X], max_null_groups=3)
+
+
+@pytest.mark.parametrize("name", ["rotated", "oblique", "duplicated", "fractured", "one-hot", "factored + inert"])
+def test_functional_cka_sees_only_what_the_readout_uses(planted, name):
+    """Projected on the span of the read-out, codes that differ in what nothing reads are one; mixed factors are not."""
+    factored, other = (
+        p.X @ np.linalg.qr(p.readout)[0] for p in (planted("factored", balanced=True), planted(name, balanced=True))
+    )
+    k, c = 6, 0.7
+    expected = math.sqrt(k / (k + k * (k - 1) * c**2)) if name == "oblique" else 1.0
+    assert cka(factored, other, debiased=False) == pytest.approx(expected, abs=1e-6)

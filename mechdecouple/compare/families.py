@@ -16,6 +16,7 @@ from mechdecouple.compare.controls import control_rows
 from mechdecouple.compare.features import compare_features
 from mechdecouple.compare.inside import contrasts
 from mechdecouple.compare.layerwise import layerwise
+from mechdecouple.compare.neurons import cluster_measurements
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
 from mechdecouple.compare.similarity import similarities
@@ -107,10 +108,11 @@ def measure_calibration(pair: Pair, progress: bool) -> Findings:
 
 
 def measure_weights(pair: Pair, progress: bool) -> Findings:
-    """Noise on the weights, their curvature, what they serve, and ablation of units."""
+    """Noise on the weights, their curvature, clusters and what they serve, and ablation of units."""
     rows: list[Measurement] = []
     sites = noise_sites(pair)
     for side, points in ((pair.a, [site.a for site in sites]), (pair.b, [site.b for site in sites])):
+        rows += cluster_measurements(side.model, side.config.seed)
         if side.subject is not None:
             rows += weight_measurements(side.subject, side.config.seed)
             rows += ablation_measurements(side.subject, points, side.acts.position, side.config.seed)

@@ -8,7 +8,8 @@ from mechdecouple import sae
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair
 from mechdecouple.compare.verdict import Contrast
-from mechdecouple.results import Measurement
+from mechdecouple.results import Estimate, Measurement
+from mechdecouple.structure import SUPERPOSITION_DIMENSIONALITY, SUPERPOSITION_INTERFERENCE, superposition
 
 SEEDS = 2
 MIN_GROUPS = 100
@@ -56,6 +57,7 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
             for one in trained
         ]
         rows += judged[0].measurements(side.name, hook_point=point, position=config.position)
+        rows += _superposition(trained[0].decoder, side.name, point, config.position, judged[0].shortcomings)
         shortcomings += [f"{side.name}: {one.shortcomings}" for one in judged if one.shortcomings]
         latents.append([one.encode(X[held]) for one in trained])
     sharing = sae.matched_share_excess(
@@ -76,6 +78,27 @@ def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measure
         metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over, needs_seeds=True
     )
     return contrast, rows
+
+
+def _superposition(decoder: np.ndarray, model: str, point: str, position: str, shortcomings: str) -> list[Measurement]:
+    """How far the dictionary's features share dimensions, with the level of as many random directions."""
+    found = superposition(decoder)
+    m, d = found.dimensionality.shape[0] - found.n_dead, found.d
+    facts = {"n": m, "unit": "latents", "reason": shortcomings or "no interval: one dictionary of one seed"}
+    place = {"model": model, "hook_point": point, "position": position}
+    values = (
+        (SUPERPOSITION_DIMENSIONALITY, found.mean_dimensionality, found.random_dimensionality),
+        (SUPERPOSITION_INTERFERENCE, found.mean_interference, (m - 1) / d),
+    )
+    return [
+        Measurement(
+            metric=metric.name,
+            family=metric.family,
+            estimate=Estimate(value=value, null=null, direction=metric.direction, **facts),
+            **place,
+        )
+        for metric, value, null in values
+    ]
 
 
 def _constant(X: np.ndarray) -> bool:

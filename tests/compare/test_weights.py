@@ -8,9 +8,9 @@ from torch import nn
 from mechdecouple import zoo
 from mechdecouple.compare.config import make_config
 from mechdecouple.compare.subject import make_subject
-from mechdecouple.compare.weights import ablation_measurements, weight_measurements
+from mechdecouple.compare.weights import _set_to_mean, ablation_measurements, weight_measurements
 from mechdecouple.extract import extract
-from mechdecouple.models import wrap
+from mechdecouple.models import Batch, wrap
 from mechdecouple.refs import load
 from mechdecouple.tasks import Task
 
@@ -156,6 +156,15 @@ def test_copies_of_a_unit_bear_more_ablation_and_principal_axes_count_them_as_on
         assert estimate.low - 1e-6 <= expected <= estimate.high + 1e-6
     assert areas[3]["coordinates"].low > areas[1]["coordinates"].value
     assert areas[3]["principal axes"].value == pytest.approx(0.5, abs=0.1)
+
+
+def test_units_are_set_to_their_mean_at_the_token_that_is_read_alone():
+    x, mean = torch.randn(2, 3, 2, 2), np.array([1.0, 2.0, 3.0, 4.0])
+    edited = _set_to_mean(np.eye(4)[:, [0, 3]], mean, np.array([0, 2]))(x, Batch(tokens=torch.zeros(2, 3).long()))
+    expected = x.clone()
+    for item, token in ((0, 0), (1, 2)):
+        expected[item, token, 0, 0], expected[item, token, 1, 1] = 1.0, 4.0
+    torch.testing.assert_close(edited, expected)
 
 
 def test_units_that_do_not_vary_are_no_units(bit):

@@ -19,8 +19,8 @@ _CLUSTERS, _SHUFFLES = 12, 19
 
 
 def cluster_measurements(model: HookedModel, seed: int) -> list[Measurement]:
-    """z of the normalised cut (``context`` names the place) of up to three pairs of consecutive matrices, spread over the depth of the model: into
-    and out of the hidden layer of an MLP, or two layers of a plain module that follow each other."""
+    """z of the normalised cut of up to three pairs of consecutive matrices (``context`` names them), spread over the
+    depth: into and out of the hidden layer of an MLP, or two layers of a plain module that follow each other."""
     found = _pairs(model)
     keep = np.unique(np.linspace(0, len(found) - 1, min(MOST_PLACES, len(found))).round().astype(int)) if found else []
     names = list(found)

@@ -45,28 +45,34 @@ class DistinctPairs:
         self._traces = np.add.reduceat(squares, self._starts, axis=1)
 
         size, n_blocks = len(data), len(data.counts)
-        self._near, self._mixed, self._far = np.zeros((3, n_blocks, n_blocks, size, size))
+        # <K, L>, <KG, LG> and <G'KG, G'LG> of each pair of blocks.
+        self._products = np.zeros((3, n_blocks, n_blocks, size, size))
         self._sums = np.zeros((n_blocks, size, data.n))
         for first, t in enumerate(tiles):
             for u in tiles[first:]:
                 K = torch.stack([x[t.rows] @ x[u.rows].T for x in layers])
                 if t is u:
                     K *= t.apart
-                self._add(K, t, u)
+                KG = K @ u.member
+                near, far = _inner(K), _inner(t.member.T @ KG)
+                self._products[:, t.block, u.block] += near, _inner(KG), far
+                self._sums[u.block, :, t.rows] += K.sum(dim=2).double().cpu().numpy()
                 if t is not u:
-                    self._add(K.transpose(1, 2), u, t)
+                    self._products[:, u.block, t.block] += near, _inner(t.member.T @ K), far
+                    self._sums[t.block, :, u.rows] += K.sum(dim=1).double().cpu().numpy()
 
     def without(self, *left: int) -> tuple[Float[np.ndarray, "L L"], Float[np.ndarray, " L"]]:
         """||cov(x, y)||^2 of each pair of layers and (tr cov)^2 of each, unbiased, from all blocks but these.
 
         NaN where fewer than 4 groups are left.
         """
-        blocks = ~np.isin(np.arange(len(self._near)), left)
+        blocks = np.ones(self._products.shape[1], dtype=bool)
+        blocks[list(left)] = False
         kept, groups = blocks[self._block], blocks[self._block[self._starts]]
         if groups.sum() < 4:
-            nothing = np.full(self._near.shape[2:], np.nan)
+            nothing = np.full(self._products.shape[3:], np.nan)
             return nothing, nothing[0]
-        near, mixed, far = (m[np.ix_(blocks, blocks)].sum(axis=(0, 1)) for m in (self._near, self._mixed, self._far))
+        near, mixed, far = self._products[:, blocks][:, :, blocks].sum(axis=(1, 2))
         r = self._sums[blocks].sum(axis=0) * kept
         by_group, total = np.add.reduceat(r, self._starts, axis=1), r.sum(axis=1)
         pairs, triples, quadruples = tuples(self._sizes[groups])
@@ -76,14 +82,6 @@ class DistinctPairs:
         both = traces.sum(axis=1) ** 2 - (traces**2).sum(axis=1)
         one = traces.sum(axis=1) * total - 2 * (traces * by_group).sum(axis=1)
         return cross, both / pairs - 2 * one / triples + ends.diagonal() / quadruples
-
-    def _add(self, K: torch.Tensor, t: _Tile, u: _Tile) -> None:
-        KG = K @ u.member
-        place = t.block, u.block
-        self._near[place] += _inner(K)
-        self._mixed[place] += _inner(KG)
-        self._far[place] += _inner(t.member.T @ KG)
-        self._sums[u.block, :, t.rows] += K.sum(dim=2).double().cpu().numpy()
 
 
 class _Tile:

@@ -42,12 +42,17 @@ def cases() -> Iterator[Case]:
     wide = [Codes(concepts=3, contexts=2, tilt=tilt, inert=70) for tilt in (0.5, 0.3)]
     yield overlap("fewer rows than dimensions", Layout(60), *wide)
     yield overlap("no overlap", single, Codes(concepts=3, contexts=2), Codes(concepts=3, contexts=2), "boundary")
-    half, tidy = Codes(fracture=0.5, sigma=0.7), Codes(sigma=0.9)
+    three = {"contexts": 3}
+    half, tidy = Codes(fracture=0.5, sigma=0.7, **three), Codes(sigma=0.9, **three)
     yield ccgp("one row a group", single, half, tidy)
-    yield ccgp("three rows a group over uneven contexts", Layout(200, 3), half, tidy, spanning=True, uneven=True)
-    yield ccgp("fewer rows than dimensions", Layout(60), Codes(0.3, 0.7, inert=70), Codes(0, 0.8, inert=70))
-    yield ccgp("fractured (near .5)", single, Codes(fracture=1.0), Codes(fracture=1.0), kind="boundary")
-    yield ccgp("hardly an error (near 1)", single, Codes(sigma=0.4), Codes(sigma=0.42), kind="boundary")
+    yield ccgp("three rows a group over uneven contexts", Layout(120, 3), half, tidy, spanning=True, uneven=True)
+    wide = Codes(0.3, 0.7, inert=70, **three), Codes(0, 0.8, inert=70, **three)
+    yield ccgp("fewer rows than dimensions", Layout(60), *wide)
+    fractured = Codes(fracture=1.0, **three)
+    yield ccgp("fractured (near .5)", single, fractured, fractured, kind="boundary")
+    yield ccgp(
+        "hardly an error (near 1)", single, Codes(sigma=0.4, **three), Codes(sigma=0.42, **three), kind="boundary"
+    )
     few = {"contexts": 2, "concepts": 1}
     split = Codes(fracture=0.5, sigma=0.7, **few), Codes(fracture=0.25, sigma=0.7, **few)
     yield residual("one row a group", Layout(120), *split)

@@ -151,7 +151,7 @@ def test_intervals_cover_roughly_and_are_not_idle(coverage, study, key):
 def test_the_gap_of_the_study_is_the_gap_of_the_package(coverage, worlds):
     case = next(c for c in coverage.all_cases() if c.key == "auroc_gap: one to four rows a group")
     found = case.draw(np.random.default_rng(5))[0]
-    layout, rng = worlds.Layout(200, (1, 4)), np.random.default_rng(5)
+    layout, rng = worlds.Layout(100, (1, 4)), np.random.default_rng(5)
     group = layout.members(rng)
     truth = rng.integers(0, 2, len(group))
     scores = layout.noise(rng, group, 4) + np.outer(truth - 0.5, (2.0, 1.0, 1.8, 1.1))

@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export WANDB_MODE := disabled
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench readme clean
 
 demo: $(STAMP)
 	$(BIN)/mechdecouple demo --out out/demo
@@ -29,6 +29,11 @@ check: $(STAMP) $(ENCODER)
 
 bench: $(STAMP)
 	$(BIN)/python analyses/benchmarks/extraction.py
+	$(BIN)/python analyses/benchmarks/similarity.py
+	$(BIN)/python analyses/benchmarks/probes.py
+
+readme: $(STAMP)
+	$(BIN)/python analyses/readme.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mechdecouple needs Python 3.11 or newer, found " + sys.version.split()[0])'

@@ -14,6 +14,7 @@ from torch import Tensor
 from mechdecouple.errors import InputError
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates
+from mechdecouple.structure.dci import disentanglement
 
 WEIGHT_MODULARITY = Metric(
     name="weight_modularity",
@@ -106,8 +107,9 @@ def weight_effects(
 def weight_modularity(effects: Float[np.ndarray, "w k"]) -> float:
     """1 - H / ln k of each weight's effects over the k concepts, averaged over weights by importance; higher is tidier.
 
-    Each concept's effects are divided by their sum first, so that the scale of its logit does not count; the importance
-    of a weight is its share of all effects. 1: every weight serves one concept; 0: every weight serves all alike.
+    The disentanglement of DCI with weights as units. Each concept's effects are divided by their sum first, so that the
+    scale of its logit does not count; the importance of a weight is its share of all effects. 1: every weight serves
+    one concept; 0: every weight serves all alike.
 
     Returns:
         in [0, 1]; NaN where no weight has an effect on some concept.
@@ -127,12 +129,7 @@ def weight_modularity(effects: Float[np.ndarray, "w k"]) -> float:
     total = effects.sum(axis=0)
     if (total == 0).any():
         return math.nan
-    shares = effects / total
-    importance = shares.sum(axis=1)
-    live = shares[importance > 0] / importance[importance > 0, None]
-    entropy = -np.where(live > 0, live * np.log(np.where(live > 0, live, 1.0)), 0.0).sum(axis=1)
-    weight = importance[importance > 0] / importance.sum()
-    return float(min(1.0, max(0.0, 1 - weight @ entropy / np.log(effects.shape[1]))))
+    return min(1.0, max(0.0, disentanglement(effects / total)))
 
 
 def fresh_weights(

@@ -132,8 +132,8 @@ def weight_noise_slope(sizes: Num[np.ndarray, " s"], rise: Num[np.ndarray, " r"]
     Raises:
         InputError: sizes that are not positive and increasing, lengths that differ.
 
-    >>> weight_noise_slope(np.array([0.1, 0.2]), np.array([0.3, 0.6]))
-    3.0
+    >>> weight_noise_slope(np.array([0.25, 0.5]), np.array([0.5, 1.0]))
+    2.0
     """
     sizes, rise = np.asarray(sizes, dtype=float), np.asarray(rise, dtype=float)
     if sizes.shape != rise.shape or not len(sizes):

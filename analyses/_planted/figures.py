@@ -63,7 +63,7 @@ def draw_table(
     networks = trained.pivot_table(index="metric", columns="arm", values="value", sort=False)
     marks, network_marks = _marks(planted_criteria), _marks(trained_criteria)
     with styled():
-        figure = new_figure(PAGE, 0.235 * len(metrics) + 1.25)
+        figure = new_figure(PAGE, 0.22 * len(metrics) + 1.3)
         ax = figure.subplots()
         gap = len(MODELS) + 0.4
         for y, metric in enumerate(metrics):
@@ -76,12 +76,16 @@ def draw_table(
                 for x, (value, arm) in enumerate(zip(own, ARMS, strict=True)):
                     _cell(ax, gap + x, y, value, _unlike(own, x), network_marks.get(f"{arm}: {title}"))
         titles = [MEASURES[m].metric.title for m in metrics]
+        for words in (" (debiased)", " (chance-corrected)"):
+            titles = [title.replace(words, "") for title in titles]
         _frame(ax, metrics, [title[0].upper() + title[1:] for title in titles], gap)
-        ax.set_title("Eight codes of one function, and trained networks: what each metric sees", pad=62, x=-0.42)
+        figure.suptitle(
+            "Eight codes of one function, and trained networks: what each metric sees", x=0.01, ha="left", weight="bold"
+        )
         figure.supxlabel(
             "Shade: how unlike the factored model, as a share of the row's largest difference (white: the metric is "
             "blind to it).\n✓ as declared and computed   ✗ not   no mark: nothing declared. Means over seeds. "
-            "Similarities are to the factored model.",
+            "Similarities are to the factored model drawn again (trained: itself).",
             fontsize=6.5, color=GREY, x=0.01, ha="left",
         )  # fmt: skip
     return figure
@@ -136,7 +140,7 @@ def _frame(ax: Axes, metrics: Sequence[str], titles: Sequence[str], gap: float) 
     families = [MEASURES[m].metric.family for m in metrics]
     for y in range(1, len(metrics)):
         if families[y] != families[y - 1]:
-            ax.axhline(y - 0.5, color=GREY, linewidth=0.8, xmin=-0.42, clip_on=False)
+            ax.axhline(y - 0.5, color=GREY, linewidth=0.8, xmin=-0.4, clip_on=False)
 
 
 def draw_doses(doses: Sequence[Dose], table: pd.DataFrame) -> Figure:
@@ -198,7 +202,7 @@ def _same_span(ax: Axes, levels: np.ndarray) -> None:
 
 def _label_ends(ax: Axes, x: float, ends: list[tuple[float, str, str]]) -> None:
     """Names at the right ends of curves, moved apart where they would lie on each other."""
-    least, order = 0.105, np.argsort([y for y, *_ in ends])
+    least, order = 0.085, np.argsort([y for y, *_ in ends])
     places = np.array([ends[i][0] for i in order], float)
     for _ in range(200):
         for a in range(len(places) - 1):

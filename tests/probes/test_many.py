@@ -43,10 +43,10 @@ def test_the_tolerance_left_by_default_does_not_move_the_auroc(two_classes):
 
 
 def test_the_penalty_is_chosen_by_probes_that_saw_neither_fold(two_classes):
-    X, y, groups = two_classes(160, 30, gap=0.8)
-    fold, penalties = grouped_folds(y, groups, 4), np.array([10.0, 1.0, 0.1, 0.01])
+    X, y, groups = two_classes(160, 60, gap=0.5)
+    fold, penalties = grouped_folds(y, groups, 4), np.array([100.0, 10.0, 1.0, 0.1, 0.01, 1e-3])
     found = cross_validated([X], y, fold=fold, penalties=penalties, tolerance=1e-5)
-    loss = np.zeros((4, 4))
+    loss = np.zeros((4, 6))
     for f, g in combinations(range(4), 2):
         for p, penalty in enumerate(penalties):
             score = oracle(X, y, (fold != f) & (fold != g), penalty)

@@ -2,50 +2,130 @@
 
 from __future__ import annotations
 
-from mechdecouple import beliefs, sae, structure
-from mechdecouple.behavior.calibration import BRIER, ECE_DEBIASED
+from mechdecouple import behavior, beliefs, probes, sae, structure
+from mechdecouple.compare import controls
+from mechdecouple.compare.ancestry import grafting, mean_state, shared, weight_change
 from mechdecouple.compare.gate import AGREEMENT, PERFORMANCE
+from mechdecouple.compare.many.distance import MODEL_DISTANCE
+from mechdecouple.compare.many.spread import ARM_SHARE
 from mechdecouple.compare.robustness import NOISE_ACCURACY, SHIFT_PERFORMANCE
+from mechdecouple.compare.structural import OF_CONCEPTS, OVER_CONCEPTS, OVER_CONTEXTS
 from mechdecouple.compare.subject import ABLATION_EFFECT
 from mechdecouple.results import Metric
+from mechdecouple.sae.evaluate import _DENSE, _FVU
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        PERFORMANCE,
-        AGREEMENT,
-        BRIER,
-        ECE_DEBIASED,
-        structure.CCGP,
-        structure.ERASURE_RESIDUAL,
-        structure.CODING_OVERLAP,
-        structure.PARTICIPATION_RATIO,
-        structure.PROBE_ACCURACY,
-        structure.PARALLELISM,
-        structure.CODING_ENERGY_LEFT,
-        structure.EFFECTIVE_RANK,
-        ABLATION_EFFECT,
-        structure.CKA,
-        structure.NOISE_TOLERANCE,
-        structure.NOISE_TOLERANCE_TOTAL,
-        NOISE_ACCURACY,
-        SHIFT_PERFORMANCE,
-        sae.MATCHED_SHARE,
-        sae.MATCHED_SHARE_SEED,
-        sae.MATCHED_SHARE_EXCESS,
-        sae.SAE_L0,
-        sae.SAE_EXPLAINED_VARIANCE,
-        sae.SAE_DEAD_LATENTS,
-        beliefs.REPRESENTED_AUROC,
-        beliefs.REPRESENTED_AUROC_SELECTED,
-        beliefs.EXPRESSED_AUROC,
-        beliefs.AUROC_GAP,
-        beliefs.CLAIM_CORRELATION,
-        beliefs.BULLSHIT_INDEX,
-        beliefs.BULLSHIT_INDEX_NORMALISED,
-        beliefs.CLAIM_RATE,
-    )
+FAMILIES = (
+    "geometry",
+    "fracture",
+    "entanglement",
+    "robustness",
+    "similarity",
+    "controls",
+    "causal",
+    "ancestry",
+    "sae",
+    "beliefs",
+    "behavior",
+    "arms",
+)
+"""Families in the order of telling."""
+
+_DECLARED = (
+    structure.PARTICIPATION_RATIO,
+    structure.EFFECTIVE_RANK,
+    structure.INTRINSIC_DIMENSION,
+    structure.NEURAL_COLLAPSE,
+    structure.PROBE_ACCURACY,
+    structure.CCGP,
+    structure.ERASURE_RESIDUAL,
+    structure.CODING_ENERGY_LEFT,
+    structure.PARALLELISM,
+    structure.CCGP_CONCEPTS,
+    structure.PARALLELISM_CONCEPTS,
+    structure.ADDITIVE_SHARE,
+    structure.DCI_COMPLETENESS,
+    structure.WEIGHT_MODULARITY,
+    structure.WEIGHT_MODULARITY_EXCESS,
+    structure.CODING_OVERLAP,
+    structure.ERASURE_COLLATERAL,
+    structure.DCI_DISENTANGLEMENT,
+    structure.CLUSTERABILITY,
+    structure.SUPERPOSITION_DIMENSIONALITY,
+    structure.SUPERPOSITION_INTERFERENCE,
+    structure.NOISE_TOLERANCE,
+    structure.NOISE_TOLERANCE_TOTAL,
+    NOISE_ACCURACY,
+    SHIFT_PERFORMANCE,
+    structure.WEIGHT_NOISE_SLOPE,
+    structure.RELATIVE_SHARPNESS,
+    structure.ABLATION_AREA,
+    structure.CKA,
+    structure.MUTUAL_KNN,
+    structure.R2_CCA,
+    structure.PROCRUSTES,
+    MODEL_DISTANCE,
+    controls.PROBE_ACCURACY_HELD_OUT,
+    controls.PROBE_ACCURACY_UNTRAINED,
+    controls.PROBE_ACCURACY_EMBEDDING,
+    controls.PROBE_ACCURACY_ABOVE,
+    probes.PROBE_SELECTIVITY,
+    probes.DESCRIPTION_LENGTH,
+    probes.PROBE_COMPRESSION,
+    ABLATION_EFFECT,
+    shared.ANCESTRY,
+    mean_state.MEAN_SHIFT,
+    mean_state.MEAN_COSINE,
+    weight_change.WEIGHT_CHANGE,
+    weight_change.WEIGHT_COSINE,
+    weight_change.CHANGE_RANK,
+    weight_change.CHANGE_STABLE_RANK,
+    weight_change.CHANGE_SPIKES,
+    grafting.GRAFT_EFFECT,
+    grafting.GRAFT_PERFORMANCE,
+    grafting.GRAFT_CLOSED,
+    sae.MATCHED_SHARE,
+    sae.MATCHED_SHARE_SEED,
+    sae.MATCHED_SHARE_EXCESS,
+    sae.SAE_L0,
+    sae.SAE_EXPLAINED_VARIANCE,
+    _FVU,
+    sae.SAE_DEAD_LATENTS,
+    _DENSE,
+    beliefs.REPRESENTED_AUROC,
+    beliefs.REPRESENTED_AUROC_SELECTED,
+    beliefs.EXPRESSED_AUROC,
+    beliefs.AUROC_GAP,
+    beliefs.CLAIM_CORRELATION,
+    beliefs.BULLSHIT_INDEX,
+    beliefs.BULLSHIT_INDEX_NORMALISED,
+    beliefs.CLAIM_RATE,
+    PERFORMANCE,
+    AGREEMENT,
+    behavior.BRIER,
+    behavior.ECE_DEBIASED,
+    behavior.OPTION_MASS,
+    ARM_SHARE,
+)
+
+_ON_WHAT_IS_USED = (
+    structure.PARTICIPATION_RATIO,
+    structure.EFFECTIVE_RANK,
+    structure.INTRINSIC_DIMENSION,
+    structure.NEURAL_COLLAPSE,
+    structure.PROBE_ACCURACY,
+    *OVER_CONTEXTS,
+    *OF_CONCEPTS,
+    *OVER_CONCEPTS,
+    structure.CKA,
+)
+
+_METRICS = {metric.name: metric for metric in sorted(_DECLARED, key=lambda metric: FAMILIES.index(metric.family))}
+FUNCTIONAL: dict[str, Metric] = {
+    metric.functional().name: metric.functional() for metric in _METRICS.values() if metric in _ON_WHAT_IS_USED
 }
+"""The versions of activations projected on what the answers depend on."""
+METRICS: dict[str, Metric] = _METRICS | FUNCTIONAL
+"""Every metric that a table can hold, family by family; the functional versions at the end."""
 
 _SHORT = {
     "erasure_residual": "Erasure residual",
@@ -61,6 +141,24 @@ _SHORT = {
     "probe_accuracy": "Probe accuracy",
     "represented_auroc": "Truth represented",
     "coding_overlap": "Coding overlap",
+    "neural_collapse": "Within-class variability NC1",
+    "intrinsic_dimension": "Intrinsic dimension",
+    "ccgp_concepts": "CCGP over concepts",
+    "parallelism_concepts": "Parallelism over concepts",
+    "weight_modularity_excess": "Modularity above fresh weights",
+    "weight_noise_slope": "Slope under weight noise",
+    "ablation_area": "Area under ablation",
+    "cka": "Debiased linear CKA",
+    "mutual_knn": "Mutual nearest neighbours",
+    "r2_cca": "Canonical correlation R²",
+    "procrustes": "Procrustes distance",
+    "probe_accuracy_held_out": "Probe AUROC, held out",
+    "probe_accuracy_untrained": "Probe AUROC, untrained copy",
+    "probe_accuracy_embedding": "Probe AUROC, first hook point",
+    "probe_accuracy_above_baseline": "Probe AUROC above baselines",
+    "description_length": "Description length",
+    "represented_auroc_selected": "Truth represented, selected",
+    "bullshit_index_normalised": "Bullshit index, normalised",
 }
 
 
@@ -68,6 +166,8 @@ def title(metric: str) -> str:
     """Words for an axis or a table head; a metric this version does not know is called by its name."""
     if metric in _SHORT:
         return _SHORT[metric]
+    if metric in FUNCTIONAL:
+        return f"{title(metric.removeprefix('functional_'))}, functional"
     known = METRICS.get(metric)
     return known.title[:1].upper() + known.title[1:] if known else metric.replace("_", " ")
 
@@ -80,6 +180,8 @@ def describe(metric: str) -> str:
     parts = [known.measures[:1].upper() + known.measures[1:], f"range {known.range}"]
     if known.null:
         parts.append(f"null: {known.null}")
+    if known.assumes:
+        parts.append(f"assumes: {known.assumes}")
     if known.direction:
         parts.append(f"{known.direction} is tidier")
     if known.margin == known.margin:
@@ -90,9 +192,12 @@ def describe(metric: str) -> str:
 
 def markdown() -> str:
     """Every metric as a Markdown table, for the README and ``mechdecouple metrics``."""
-    head = ("family", "metric", "what it measures", "range", "tidier", "null", "unchanged by", "margin", "source")
+    head = ("family", "metric", "what it measures", "range", "tidier", "null", "assumes", "unchanged by", "margin",
+            "source")  # fmt: skip
     rows = [head, ("---",) * len(head)]
     for metric in METRICS.values():
+        if metric.name in FUNCTIONAL:
+            continue
         scale = {"difference": "", "log-ratio": " (log ratio)", "relative": " (relative)"}[metric.scale]
         margin = f"{metric.margin:.2f}{scale}".removeprefix("0") if metric.margin == metric.margin else ""
         rows.append(
@@ -103,9 +208,15 @@ def markdown() -> str:
                 metric.range,
                 metric.direction,
                 metric.null,
+                metric.assumes,
                 metric.invariances,
                 margin,
                 metric.source,
             )
         )
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    names = ", ".join(f"`{name.removeprefix('functional_')}`" for name in FUNCTIONAL)
+    return (
+        f"{table}\n\nWith `functional_` before its name, a metric is taken of the activations projected on what the "
+        f"answers depend on, so that dimensions that nothing reads do not count: {names}."
+    )

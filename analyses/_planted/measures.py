@@ -11,55 +11,56 @@ import numpy as np
 
 from mechdecouple.results import Metric
 from mechdecouple.structure import (
+    ADDITIVE_SHARE,
     CCGP,
+    CCGP_CONCEPTS,
     CKA,
     CODING_ENERGY_LEFT,
     CODING_OVERLAP,
+    DCI_COMPLETENESS,
+    DCI_DISENTANGLEMENT,
     EFFECTIVE_RANK,
+    ERASURE_COLLATERAL,
     ERASURE_RESIDUAL,
+    INTRINSIC_DIMENSION,
+    MUTUAL_KNN,
     NOISE_TOLERANCE,
     NOISE_TOLERANCE_TOTAL,
     PARALLELISM,
+    PARALLELISM_CONCEPTS,
     PARTICIPATION_RATIO,
     PROBE_ACCURACY,
+    PROCRUSTES,
+    R2_CCA,
+    SUPERPOSITION_DIMENSIONALITY,
+    SUPERPOSITION_INTERFERENCE,
+    CcgpOverConcepts,
+    ErasureCollateral,
     NoiseTolerance,
+    ParallelismOverConcepts,
+    Superposition,
+    additive_share,
     ccgp,
     cka,
     coding_overlap,
+    completeness,
+    disentanglement,
     effective_rank,
     erasure_residual,
+    functional_basis,
     functional_rms,
+    intrinsic_dimension,
+    mean_r2_cca,
+    mutual_knn,
     noise_std,
     parallelism,
     participation_ratio,
     probe_accuracy,
-    total_rms,
-)
-from mechdecouple.structure.additive import ADDITIVE_SHARE, additive_share
-from mechdecouple.structure.cca import R2_CCA, mean_r2_cca
-from mechdecouple.structure.collateral import ERASURE_COLLATERAL, ErasureCollateral
-from mechdecouple.structure.conditions import (
-    CCGP_CONCEPTS,
-    PARALLELISM_CONCEPTS,
-    CcgpOverConcepts,
-    ParallelismOverConcepts,
-)
-from mechdecouple.structure.dci import (
-    DCI_COMPLETENESS,
-    DCI_DISENTANGLEMENT,
-    completeness,
-    disentanglement,
+    procrustes,
+    project,
     readout_effects,
-)
-from mechdecouple.structure.functional import functional_basis, project
-from mechdecouple.structure.intrinsic_dimension import INTRINSIC_DIMENSION, intrinsic_dimension
-from mechdecouple.structure.mutual_knn import MUTUAL_KNN, mutual_knn
-from mechdecouple.structure.procrustes import PROCRUSTES, procrustes
-from mechdecouple.structure.superposition import (
-    SUPERPOSITION_DIMENSIONALITY,
-    SUPERPOSITION_INTERFERENCE,
-    Superposition,
     superposition,
+    total_rms,
 )
 
 _SCALES = np.geomspace(0.1, 10, 24)

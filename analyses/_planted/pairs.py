@@ -12,18 +12,19 @@ from analyses._study import Criterion, column, where
 from mechdecouple.results import Metric
 from mechdecouple.stats import Replicates, jackknife, jackknife_blocks
 from mechdecouple.structure import (
+    ADDITIVE_SHARE,
     CCGP,
     CODING_OVERLAP,
     ERASURE_RESIDUAL,
     PARALLELISM,
     PARTICIPATION_RATIO,
+    AdditiveShare,
     Ccgp,
     ErasureResidual,
     Parallelism,
     coding_overlap,
     participation_ratio_jackknife,
 )
-from mechdecouple.structure.additive import ADDITIVE_SHARE, AdditiveShare
 from mechdecouple.zoo.planting import Plan, Sample, plant
 
 ALPHA = 0.05

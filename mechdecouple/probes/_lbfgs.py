@@ -93,8 +93,9 @@ def minimise(
         step = -state.two_loop(gradient, axes, p)
         slope = (gradient * step).sum(dim=0)
         if turn == 0:
-            # Below a few units of rounding nothing more is to be had.
-            enough = max(tolerance, 30 * torch.finfo(Z.dtype).eps) ** 2 * (-slope).clamp(0, 1)
+            # Below a few units of rounding nothing more is to be had, nor where there was nothing to gain.
+            eps = torch.finfo(Z.dtype).eps
+            enough = max(tolerance, 30 * eps) ** 2 * (-slope).clamp(0, 1) + (4 * eps) ** 2
         moving = -slope > enough
         left = int(moving.sum())
         if left <= 0.75 * len(place):

@@ -116,6 +116,29 @@ def test_constant_activations_give_ties_at_chance():
     assert found.auroc()[0, 0] == 0.5
 
 
+def test_nothing_to_gain_costs_no_iterations(monkeypatch):
+    monkeypatch.setattr("mechdecouple.probes._lbfgs._ITERATIONS", 2)
+    rng = np.random.default_rng(0)
+    y = (rng.random(90) < 0.3).astype(int)
+    rate = [y[np.arange(90) % 3 != f].mean() for f in range(3)]
+    path = fit_many([np.full((90, 4), 1.5)], y, np.arange(90) % 3, tolerance=1e-6)
+    expected = np.log(np.array(rate) / (1 - np.array(rate)))[np.arange(90) % 3]
+    np.testing.assert_allclose(path.score[0, :, 0, 0], expected, atol=1e-5)
+
+
+def test_a_strong_penalty_leaves_the_difference_of_the_class_means(two_classes):
+    X, y, groups = two_classes(400, 12, gap=0.6)
+    fold = grouped_folds(y, groups)
+    path = fit_many([X], y, fold, (1e4,))
+    expected = np.zeros(400)
+    for f in range(5):
+        train = fold != f
+        Z = StandardScaler().fit(X[train]).transform(X)
+        expected[fold == f] = (Z @ (Z[train].T @ (y[train] - y[train].mean())))[fold == f]
+    limit = held_out_auroc(expected[None, :, None], y[:, None].astype(float), fold)
+    np.testing.assert_allclose(path.auroc()[..., 0], limit, atol=0.003)
+
+
 def test_permuted_labels_are_at_chance(two_classes):
     X, _, groups = two_classes(400, 40, gap=0.0)
     Y = np.stack([np.repeat(np.random.default_rng(50 + s).permutation(200) % 2, 2) for s in range(60)], axis=1)

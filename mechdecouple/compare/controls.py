@@ -11,7 +11,7 @@ from mechdecouple import stats
 from mechdecouple.compare.side import Pair, Side
 from mechdecouple.errors import InputError
 from mechdecouple.extract import extract
-from mechdecouple.models.untrained import untrained
+from mechdecouple.models import untrained
 from mechdecouple.probes import (
     DESCRIPTION_LENGTH,
     PROBE_COMPRESSION,

@@ -9,6 +9,7 @@ from mechdecouple.models.build import build
 from mechdecouple.models.encode import Encoded, batches, collate, encode, encode_texts
 from mechdecouple.models.hooked_files import save_hooked
 from mechdecouple.models.load import load_pretrained
+from mechdecouple.models.untrained import untrained
 from mechdecouple.models.wrap import wrap
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "encode_texts",
     "load_pretrained",
     "save_hooked",
+    "untrained",
     "wrap",
 ]

@@ -8,8 +8,8 @@ The peers, in our words but as they are published:
 
 * pair loop: debiased linear CKA from features (Kornblith et al. 2019), numpy, one pair after another: both sides
   centred, three cross products and the correction by row norms, for every pair anew.
-* n x n: biased HSIC from Gram matrices centred by two products with I - 1/n, three times a pair. One pair is timed at each
-  width and taken times the number of pairs.
+* n x n: biased HSIC from Gram matrices centred by two products with I - 1/n, three times a pair. One pair
+  is timed at each width and taken times the number of pairs.
 * argsort: neighbours by a full sort of each row of the cosine matrix (Huh et al. 2024, torch), counted by 0/1 masks.
   `pair` sorts for every pair anew, as published; `once` sorts every layer once, and `numpy` does so with numpy's sort.
 
@@ -47,7 +47,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from mechdecouple.structure import cka_matrix, mutual_knn_matrix
+from mechdecouple.structure import cka, cka_matrix, mutual_knn_matrix
 
 ITEMS, NEIGHBOURS = 4096, 10
 SIZES = ((6, 256), (12, 256), (6, 512), (12, 512), (6, 768), (12, 768))
@@ -201,7 +201,9 @@ def cka_part(sizes: tuple[tuple[int, int], ...], repeats: int, items: int) -> li
         times, answers = in_turn(ways, repeats)
         np.testing.assert_allclose(answers["values"].value.value, answers["pair loop"], atol=1e-5)
         if width not in kernels:
-            kernels[width] = in_turn({"kernels": lambda A=A, B=B: by_kernels(A[0], B[0])}, 1)[0]["kernels"]
+            one, answer = in_turn({"kernels": lambda A=A, B=B: by_kernels(A[0], B[0])}, 1)
+            np.testing.assert_allclose(answer["kernels"], cka(A[0], B[0], debiased=False), atol=1e-5)
+            kernels[width] = one["kernels"]
         values, loop = times["values"], times["pair loop"]
         added = Times(times["permutations"].wall - values.wall, times["permutations"].cpu - values.cpu)
         place = f"CKA L={n_layers} d={width}: "

@@ -136,6 +136,28 @@ def test_finds_a_relation(layers):
     assert len(found.frame()) == 6
 
 
+def coverage(n, strength, n_sim):
+    """Share of intervals that hold the mean over repeated samples of the same number of items."""
+    rng, found = np.random.default_rng(10), []
+    for s in range(n_sim):
+        X = rng.normal(size=(n, 10)) / np.sqrt(np.arange(1, 11))
+        Y = strength * X + math.sqrt(0.3) * rng.normal(size=(n, 10))
+        one = cca_matrix([X], [Y], seed=s).value[0, 0]
+        found.append((one.value, *one.interval()))
+    values, low, high = np.array(found).T
+    return np.mean((low <= values.mean()) & (values.mean() <= high))
+
+
+def test_interval_covers_what_other_items_would_give():
+    assert 0.88 <= coverage(100, 1.0, 120) <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_interval_covers_in_full(strength):
+    assert 0.93 <= coverage(200, strength, 1000) <= 0.97
+
+
 def test_errors():
     with pytest.raises(MismatchError, match="same items"):
         mean_r2_cca(np.ones((5, 2)), np.ones((6, 2)))

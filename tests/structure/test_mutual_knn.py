@@ -149,6 +149,29 @@ def test_false_positives_stay_at_the_level_in_full(n, rows):
     assert false_positives(n, rows, 1000) <= sps.binom.ppf(0.999, 1000, 0.05)
 
 
+def coverage(n, strength, n_sim):
+    """Share of intervals that hold the mean over repeated samples of the same number of items."""
+    rng, found = np.random.default_rng(10), []
+    for s in range(n_sim):
+        X = rng.normal(size=(n, 10)) / np.sqrt(np.arange(1, 11))
+        Y = strength * X + math.sqrt(0.3) * rng.normal(size=(n, 10))
+        one = mutual_knn_matrix([X], [Y], n_permutations=0, seed=s).value[0, 0]
+        found.append((one.value, *one.interval()))
+    values, low, high = np.array(found).T
+    return np.mean((low <= values.mean()) & (values.mean() <= high))
+
+
+def test_interval_covers_what_other_items_would_give():
+    assert coverage(100, 1.0, 120) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_interval_covers_in_full(strength):
+    """It does not fall short; it is known to be wide."""
+    assert coverage(200, strength, 1000) >= 0.93
+
+
 def test_undefined_has_a_reason():
     X = np.random.default_rng(6).normal(size=(12, 4))
     both = mutual_knn_matrix([X, np.ones((12, 2))], [X], k=3, n_permutations=9, n_blocks=4)

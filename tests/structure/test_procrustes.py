@@ -135,6 +135,28 @@ def test_groups_change_places_whole():
     assert naive.null[0, 0] > grouped.null[0, 0] + 0.2
 
 
+def coverage(n, strength, n_sim):
+    """Share of intervals that hold the mean over repeated samples of the same number of items."""
+    rng, found = np.random.default_rng(10), []
+    for s in range(n_sim):
+        X = rng.normal(size=(n, 10)) / np.sqrt(np.arange(1, 11))
+        Y = strength * X + math.sqrt(0.3) * rng.normal(size=(n, 10))
+        one = procrustes_matrix([X], [Y], n_permutations=0, seed=s).value[0, 0]
+        found.append((one.value, *one.interval()))
+    values, low, high = np.array(found).T
+    return np.mean((low <= values.mean()) & (values.mean() <= high))
+
+
+def test_interval_covers_what_other_items_would_give():
+    assert 0.88 <= coverage(100, 1.0, 120) <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_interval_covers_in_full(strength):
+    assert 0.93 <= coverage(200, strength, 1000) <= 0.97
+
+
 def test_undefined_and_errors():
     X = np.random.default_rng(9).normal(size=(12, 4))
     both = procrustes_matrix([X, np.ones((12, 2))], [X], n_permutations=9)

@@ -22,12 +22,18 @@ PARALLELISM = Metric(
 )
 
 
+_MOST = 1.5
+"""A cosine this far beyond 1 says that the lengths it was divided by are noise."""
+
+
 class Parallelism:
     """The split-half parallelism score as a function of the kept rows, for ``stats.jackknife``.
 
     With coding vectors δ_c (μ₁ − μ₀, the other concepts held still) from two disjoint halves A and B of the groups,
     the score is the sum over pairs of conditions of δ_cᴬ·δ_c'ᴮ over the sum of √(δ_cᴬ·δ_cᴮ · δ_c'ᴬ·δ_c'ᴮ): a cosine
     that noise does not attenuate.
+
+    A score beyond 1.5 is undefined: then noise has swallowed the lengths that it divides by.
 
     Conditions that are contexts find fracture; conditions that are the values of other concepts find conjunctive codes.
 
@@ -37,7 +43,7 @@ class Parallelism:
         reason: why a value is NaN.
     """
 
-    reason = "parallelism needs two or more conditions in which the classes of the concept differ beyond noise"
+    reason = "parallelism needs two or more conditions in which the classes of the concept differ well beyond noise"
 
     def __init__(
         self,
@@ -59,7 +65,8 @@ class Parallelism:
         scale = size.sum(axis=1) ** 2 - (size**2).sum(axis=1)
         shared = np.where(size[:, :, None] * size[:, None, :] > 0, dots, 0.0)
         across = shared.sum(axis=(1, 2)) - np.trace(shared, axis1=1, axis2=2)
-        return self._rows.shaped(np.divide(across, scale, out=np.full(len(scale), np.nan), where=scale > 0))
+        score = np.divide(across, scale, out=np.full(len(scale), np.nan), where=scale > 0)
+        return self._rows.shaped(np.where(np.abs(score) > _MOST, np.nan, score))
 
 
 def parallelism(

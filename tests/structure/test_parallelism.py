@@ -36,3 +36,15 @@ def test_absent_concept_is_undefined_with_a_reason():
     statistic = Parallelism(np.ones((40, 3)), np.arange(40) % 2, np.arange(40) % 4 // 2)
     assert np.isnan(statistic())
     assert "beyond noise" in statistic.reason
+
+
+def test_lengths_that_drown_in_noise_leave_the_score_undefined_and_no_cosine_beyond_one():
+    rng = np.random.default_rng(0)
+    scores = []
+    for _ in range(200):
+        y, context = rng.integers(0, 2, 120), rng.integers(0, 12, 120)
+        X = rng.normal(size=(120, 6))
+        X[:, 0] += 0.3 * y
+        scores.append(parallelism(X, y, context))
+    scores = np.array(scores)
+    assert np.isnan(scores).any() and np.nanmax(np.abs(scores)) <= 1.5

@@ -16,8 +16,9 @@ from mechdecouple.compare import Comparison, Gate, Verdict
 from mechdecouple.report.figures.panel import Sheet
 from mechdecouple.report.items import PROMPT, most_different
 from mechdecouple.report.metrics import title
-from mechdecouple.report.sections import SECTIONS, contrast_table, metric_notes, number_table, pair_table
-from mechdecouple.report.view import View, interval, number, sentence
+from mechdecouple.report.numbers import contrast_table, metric_notes, number_tables, pair_tables
+from mechdecouple.report.sections import SECTIONS, Section, labels_wanted
+from mechdecouple.report.view import View, interval, is_difference, number, sentence
 
 MAX_ROWS = 600
 _GATE = {
@@ -27,7 +28,10 @@ _GATE = {
     "chance": ("unknown", "?", "Both at chance"),
     "unknown": ("unknown", "?", "Unknown"),
 }
-_FAMILIES = {"sae": "Features", "belief": "Beliefs"}
+_FAMILIES = {"sae": "Features", "belief": "Beliefs", "ancestry": "Base against tuned"}
+LABELLED = "structure"
+"""The section in which a reader looks for what labels would add."""
+_DESCRIBING = ("similarity", "ancestry")
 _ITEM_NUMBERS = ("correct", "score", "margin", "confidence", "belief", "expressed", "claim")
 
 
@@ -60,12 +64,10 @@ def render(view: View, pictures: Mapping[str, Picture], missing: Mapping[str, st
         pictures: drawn sheets by name; missing: why the others have nothing to draw.
     """
     comparison = view.comparison
-    source = resources.files("mechdecouple.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     shown = {name: picture.facts(view) for name, picture in pictures.items()}
     sections = [_section(view, section, shown, missing) for section in SECTIONS]
     table = view.table
-    return environment.from_string(source).render(
+    return template("page.html.j2").render(
         c=comparison,
         limit=PROMPT,
         cards=[_gate_card(comparison.gate), *(_card(v, view.names) for v in _ordered(comparison.verdicts))],
@@ -80,17 +82,27 @@ def render(view: View, pictures: Mapping[str, Picture], missing: Mapping[str, st
         undefined=_undefined(view),
         table=[_row(r) for r in table.head(MAX_ROWS).itertuples()],
         total=len(table),
-        provenance=list(_flat(comparison.provenance)),
+        provenance=list(flat(comparison.provenance)),
     )
 
 
-def _section(view: View, section, shown: Mapping[str, dict], missing: Mapping[str, str]) -> dict[str, Any] | None:
-    numbers, contrasts, pairs = number_table(view, section), contrast_table(view, section), pair_table(view, section)
+def template(name: str) -> jinja2.Template:
+    """A page of this package, with everything that is put into it escaped."""
+    folder = resources.files("mechdecouple.report")
+    loader = jinja2.FunctionLoader(lambda file: folder.joinpath(file).read_text(encoding="utf-8"))
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader).get_template(name)
+
+
+def _section(
+    view: View, section: Section, shown: Mapping[str, dict], missing: Mapping[str, str]
+) -> dict[str, Any] | None:
+    numbers, contrasts, pairs = number_tables(view, section), contrast_table(view, section), pair_tables(view, section)
     said = [_card(v, view.names) for v in view.comparison.verdicts if v.family in section.verdicts]
     figures = [shown[name] for name in section.sheets if name in shown]
     if not (numbers or contrasts or pairs or said or figures):
         return None
     absent = [] if figures else [missing[name] for name in section.sheets[:1] if name in missing]
+    wanted = labels_wanted(view.comparison.notes) if section.name == LABELLED else []
     return {
         "name": section.name,
         "label": section.title.partition(":")[0].partition(" of ")[0],
@@ -99,6 +111,8 @@ def _section(view: View, section, shown: Mapping[str, dict], missing: Mapping[st
         "said": said,
         "figures": figures,
         "missing": absent,
+        "wanted": wanted,
+        "places": section.places,
         "contrasts": contrasts,
         "numbers": numbers,
         "pairs": pairs,
@@ -131,8 +145,8 @@ def _card(verdict: Verdict, names: tuple[str, str]) -> dict[str, Any]:
         what = f"{what} of {'AB'[verdict.subject == 'b']}, {names[verdict.subject == 'b']}"
     if verdict.flagged is None:
         style, mark, status = "unknown", "?", "Unknown"
-    elif verdict.family == "similarity" and not verdict.flagged:
-        # CKA has no margin: it describes, and 'no difference' would say more than it can
+    elif verdict.family in _DESCRIBING and not verdict.flagged:
+        # without a margin it describes, and 'no difference' would say more than it can
         style, mark, status = "unknown", "·", "Described"
     elif verdict.flagged:
         style, mark, status = "differs", "⚑", f"{thing.capitalize()} claimed"
@@ -237,12 +251,12 @@ def _undefined(view: View) -> list[tuple[str, str, int]]:
 def _row(r) -> dict[str, str]:
     join = {"model": (r.model, r.model_b), "place": (r.hook_point, r.hook_point_b), "of": (r.concept, r.context)}
     facts = {
-        key: (" − " if key == "model" and r.family != "similarity" else " · ").join(dict.fromkeys(x for x in xs if x))
+        key: (" − " if key == "model" and is_difference(r) else " · ").join(dict.fromkeys(x for x in xs if x))
         for key, xs in join.items()
     }
     return facts | {
         "metric": r.metric,
-        "value": interval(r, signed=bool(r.model_b) and r.family != "similarity"),
+        "value": interval(r, signed=is_difference(r)),
         "null": number(r.null),
         "p": number(r.p),
         "n": str(int(r.n)),
@@ -251,10 +265,10 @@ def _row(r) -> dict[str, str]:
     }
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Nested provenance as dotted keys."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+            yield from flat(inner, f"{name}.{key}" if name else str(key))
     else:
         yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

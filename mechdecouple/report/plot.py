@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers
-from mechdecouple.compare import Comparison
+from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.errors import InputError
 from mechdecouple.report.figures import (
+    ancestry,
     beliefs,
     calibration,
     card,
     contrasts,
+    controls,
     differences,
     features,
     gate,
@@ -25,7 +27,9 @@ from mechdecouple.report.figures import (
     robustness,
     similarity,
     structure,
+    weights,
 )
+from mechdecouple.report.figures.many import draw_many
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.figures.single import draw_activations, draw_answers, draw_evaluation, draw_matching
 from mechdecouple.report.style import COLUMN, new_figure, styled
@@ -42,8 +46,11 @@ SHEETS: dict[str, Sheet] = {
         structure.SHEET,
         structure.FURTHER_SHEET,
         differences.SHEET,
+        controls.SHEET,
         similarity.SHEET,
         robustness.SHEET,
+        weights.SHEET,
+        ancestry.SHEET,
         features.SHEET,
         beliefs.SHEET,
         calibration.SHEET,
@@ -62,12 +69,13 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     """Draw a result.
 
     Args:
-        result: a Comparison; Activations (their norms), Answers (reliability of their confidence), a Matching or an
-            Evaluation of sparse autoencoders.
+        result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence), a
+            Matching or an Evaluation of sparse autoencoders.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
-            ``structure_further``, ``differences``, ``similarity``, ``robustness``, ``sae``, ``beliefs``,
-            ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``, ``cka``, ``gap``,
-            ``reliability``, ``shift`` …).
+            ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
+            ``ancestry``, ``sae``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet
+            (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
+            ``map``, or the name of a metric); all of them when absent.
         ax: draw one panel into this Axes.
 
     Returns:
@@ -79,9 +87,11 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     """
     if isinstance(result, Comparison):
         return _comparison(View(result), kind, ax)
+    if isinstance(result, ManyComparison):
+        return draw_many(result, kind, ax)
     draw = next((f for type_, f in _SINGLE.items() if isinstance(result, type_)), None)
     if draw is None:
-        known = ", ".join(["Comparison", *(t.__name__ for t in _SINGLE)])
+        known = ", ".join(["Comparison", "ManyComparison", *(t.__name__ for t in _SINGLE)])
         raise InputError(f"plot cannot draw a {type(result).__name__}; it draws {known}")
     if kind is not None:
         raise InputError(f"kind {kind!r}: a {type(result).__name__} is drawn in one way; leave kind out")

@@ -1,12 +1,8 @@
-"""What the page says of each family: how to read its pictures, and its numbers."""
+"""What the page says of each family: how to read its pictures and numbers, in words."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-
-from mechdecouple.report.metrics import METRICS, describe, title
-from mechdecouple.report.view import View, interval, number, sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,8 +10,10 @@ class Section:
     """One family of measurements on the page.
 
     Attributes:
-        verdicts: families of verdicts told here; sheets: figures drawn; metrics: those in its table of numbers.
+        verdicts: families of verdicts told here; sheets: figures drawn; metrics: those in its tables of numbers, with
+            their functional versions.
         reading: how to read it, in a paragraph.
+        places: heads of the two columns that say where a number of the pair was taken.
     """
 
     name: str
@@ -24,6 +22,7 @@ class Section:
     sheets: tuple[str, ...]
     metrics: tuple[str, ...]
     reading: str
+    places: tuple[str, str] = ("hook point of A", "hook point of B")
 
 
 SECTIONS = (
@@ -40,17 +39,48 @@ SECTIONS = (
             "probe_accuracy",
             "parallelism",
             "coding_energy_left",
+            "ccgp_concepts",
+            "parallelism_concepts",
+            "additive_share",
+            "erasure_collateral",
+            "dci_disentanglement",
+            "dci_completeness",
             "effective_rank",
+            "intrinsic_dimension",
+            "neural_collapse",
             "ablation_effect",
         ),
         "Two models can read the same concept equally well (probe accuracy) and hold it in different ways. In a tidy "
-        "model a read-out fitted "
-        "in some contexts works in the others (high CCGP) and one erasure takes the concept out everywhere (erasure "
-        "residual near .5); in a "
-        "fractured one each context has its own code. Dashed lines are the level expected without any effect. Hollow "
-        "markers are hook points "
-        "that the answers do not depend on: they are kept out of verdicts. CCGP says nothing where probe accuracy is "
-        "at chance.",
+        "model a read-out fitted in some contexts works in the others (high CCGP) and one erasure takes the concept "
+        "out everywhere (erasure residual near .5); in a fractured one each context has its own code. Where concepts "
+        "share directions they overlap, and erasing one costs the others (collateral). The participation ratio and "
+        "the effective rank count the directions in use, the intrinsic dimension that of the surface the items lie "
+        "on. Dashed lines are the level expected without any effect; dash-dotted ones are of the part of the "
+        "activations that the answers depend on (functional). Hollow markers are hook points that the answers do not "
+        "depend on: they are kept out of verdicts. CCGP says nothing where probe accuracy is at chance.",
+    ),
+    Section(
+        "controls",
+        "Controls: what the probes' accuracy means",
+        (),
+        ("controls",),
+        (
+            "probe_accuracy_held_out",
+            "probe_accuracy_untrained",
+            "probe_accuracy_embedding",
+            "probe_accuracy_above_baseline",
+            "probe_selectivity",
+            "probe_compression",
+            "description_length",
+        ),
+        "A probe can be accurate although the model has learnt nothing: wide random layers keep their input readable, "
+        "and a probe with many weights memorises. So each is held against what the same probe reads in a copy of the "
+        "model with fresh weights and at the first hook point, before any layer has worked: what lies above both was "
+        "added by training. Selectivity is its accuracy less that on random labels given to the same kinds of items: "
+        "near 0, the probe does no better on the concept than on labels that mean nothing. Compression says how soon "
+        "a concept can be read as examples come in: 1 or less is no better than a code that knows how often it is "
+        "true, and the more the easier. None of them has a tidier direction; they tell how far to trust the measures "
+        "of structure that rest on reading a concept.",
     ),
     Section(
         "similarity",
@@ -71,12 +101,59 @@ SECTIONS = (
         "Robustness: noise inside, and a shift of the items",
         ("robustness",),
         ("robustness",),
-        ("noise_tolerance", "noise_tolerance_total", "shift_performance"),
+        ("noise_tolerance", "noise_tolerance_total", "shift_performance", "noise_accuracy"),
         "Noise is added to the activations at one hook point, in units of the rms of what the answers depend on "
         "there. ε90 is the noise that "
         "takes a model to 90 % of its clean performance; higher is more robust and there is no honest null, so read "
         "it model against model. "
         "The shift split holds items that the task declares to be out of distribution; the dashed line is chance.",
+    ),
+    Section(
+        "weights",
+        "Weights and units: what pushes on them do",
+        (),
+        ("weights",),
+        (
+            "weight_noise_slope",
+            "relative_sharpness",
+            "weight_modularity",
+            "weight_modularity_excess",
+            "ablation_area",
+        ),
+        "Noise is put on all weights, each filter in proportion to its own norm: a steep rise of the loss, or a sharp "
+        "curvature, says that the solution holds only near these weights. There is no honest null: read model against "
+        "model, of one architecture and equal loss. Weight modularity asks whether a weight bears on the answers about "
+        "one concept alone (1) or on all alike (0); as shuffled weights are not at 0 either, only what lies above the "
+        "fresh-weights control says anything, and it is given with the spread of its draws. The area under the "
+        "ablation curve is the performance above chance that is left, on average, while units are set to their mean in "
+        "random order: near 1 no single unit is needed, near 0 the first few matter. Coordinates depend on the basis "
+        "that a model happens to have, principal axes do not.",
+    ),
+    Section(
+        "ancestry",
+        "Base against tuned: where two models with one ancestor differ",
+        ("ancestry",),
+        ("ancestry",),
+        (
+            "mean_shift",
+            "mean_cosine",
+            "weight_change",
+            "weight_cosine",
+            "weight_change_rank",
+            "weight_change_stable_rank",
+            "weight_change_spikes",
+            "graft_effect",
+            "graft_performance",
+            "graft_closed",
+            "shared_ancestor",
+        ),
+        "The weights of the two are so alike that one was made from the other, or both from a third; so they share a "
+        "basis and can be subtracted. The shift of the mean state is how far the average activation moved, in units of "
+        "the spread of A's. The change of weights is told part by part, with the number of directions that it is "
+        "spread over: a low-rank update touches few. A block of one model is then put into the other: where that moves "
+        "the answers most, and closes most of the way to the other model, the change of behaviour lives, as far as "
+        "blocks can be swapped one by one. A large change of weights without an effect is not where it lives.",
+        places=("hook point, part or block", "model that was changed"),
     ),
     Section(
         "sae",
@@ -136,100 +213,9 @@ SECTIONS = (
     ),
 )
 
-
-def contrast_table(view: View, section: Section) -> list[dict[str, str]]:
-    """The paired differences of one family, each against its margin."""
-    rows = []
-    for row in view.contrasts().itertuples():
-        if row.metric not in section.metrics:
-            continue
-        where = f", {row.context}" if row.context else ""
-        scale = {"difference": "A − B", "log-ratio": "log A/B", "relative": "(A − B) / mean"}[row.scale]
-        rows.append(
-            {
-                "metric": title(row.metric) + where,
-                "scale": scale,
-                "difference": interval(row, signed=True),
-                "margin": f"±{row.margin:g}",
-                "reading": against_margin(row),
-                "note": "" if math.isfinite(row.value) else sentence(row.reason),
-            }
-        )
-    return rows
+_WANTED = ("No concept labels:", "No contexts:", "One concept:", "No column asks")
 
 
-def against_margin(row) -> str:
-    """How an interval lies to its margin, in words."""
-    if not math.isfinite(row.value):
-        return "not compared"
-    if not math.isfinite(row.low):
-        return "no interval"
-    if row.low > row.margin or row.high < -row.margin:
-        return "beyond the margin"
-    if -row.margin <= row.low and row.high <= row.margin:
-        return "within the margin"
-    return "reaches across the margin"
-
-
-def number_table(view: View, section: Section) -> list[dict[str, str]]:
-    """The section's numbers, A beside B: one row a metric, place, concept and context."""
-    rows = []
-    for metric in section.metrics:
-        of = view.rows(metric)
-        keys = of[["hook_point", "concept", "context"]].drop_duplicates()
-        if metric not in METRICS or not len(of):
-            continue
-        # hook points of B that A lacks get rows of their own; what is read at one chosen place is told by condition
-        keyed = (
-            ["concept", "context"]
-            if (of.groupby("model").hook_point.nunique() <= 1).all()
-            else ["hook_point", "concept", "context"]
-        )
-        for key in keys[keyed].drop_duplicates().itertuples(index=False):
-            at = of[(of[keyed] == list(key)).all(axis=1)]
-            cells = [at[at.model == model] for model in view.names]
-            shown = [interval(c.iloc[0]) if len(c) else "" for c in cells]
-            places = list(dict.fromkeys(p for c in cells for p in c.hook_point if p))
-            reasons = list(dict.fromkeys(r for c in cells for r in c.reason if r))
-            null = next((v for c in cells for v in c.null if math.isfinite(v)), math.nan)
-            rows.append(
-                {
-                    "metric": title(metric),
-                    "place": " | ".join(places),
-                    "of": ", ".join(x for x in (at.concept.iloc[0], at.context.iloc[0]) if x),
-                    "a": shown[0],
-                    "b": shown[1],
-                    "null": number(null, 2),
-                    "n": str(max((int(n) for c in cells for n in c.n), default=0)),
-                    "note": "; ".join(reasons),
-                }
-            )
-    return rows
-
-
-_OF_PAIRS = ("cka", "functional_cka", "mutual_knn", "r2_cca", "procrustes", "matched_share")
-
-
-def pair_table(view: View, section: Section) -> list[dict[str, str]]:
-    """What is measured on both models at once: similarities, with their null."""
-    return [
-        {
-            "metric": title(metric),
-            "place_a": row.hook_point,
-            "place_b": row.hook_point_b,
-            "value": interval(row),
-            "null": number(row.null),
-            "p": number(row.p),
-            "n": str(int(row.n)),
-            "reason": row.reason,
-        }
-        for metric in section.metrics
-        if metric in _OF_PAIRS
-        for row in view.pairs(metric).itertuples()
-    ]
-
-
-def metric_notes(view: View, section: Section) -> list[tuple[str, str]]:
-    """Metrics of the section that were measured, each with what it is."""
-    present = set(view.table.metric)
-    return [(title(m), describe(m)) for m in section.metrics if m in present]
+def labels_wanted(notes: tuple[str, ...]) -> list[str]:
+    """Of a comparison's notes those that say what more labels would add."""
+    return [note for note in notes if note.startswith(_WANTED)]

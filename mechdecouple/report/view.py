@@ -20,6 +20,8 @@ INERT = "inert"
 _INPUT = "blocks.0.hook_resid_pre"
 MAPPED = ("geometry", "fracture", "entanglement")
 """Families of which the differences at each hook point are given as well."""
+_OF_BOTH = ("similarity", "ancestry"), ("matched_share", "agreement")
+"""Families and metrics of which a row about two models is one value of the pair, and no difference A − B."""
 CONTRASTS = (
     "performance",
     "ece_debiased",
@@ -107,6 +109,19 @@ class View:
         )
         return Curve(points, value, low, high, null, np.array([(model, p) in self.inert for p in points], dtype=bool))
 
+    def mean_curve(self, metric: str, model: str, context: str | None = None) -> Curve:
+        """The mean over concepts, at hook points where all that are drawn are defined; no band but that of one."""
+        curves = [self.curve(metric, model, concept, context) for concept in self.concepts(metric)]
+        curves = [curve for curve in curves if curve.drawn]
+        if len(curves) == 1:
+            return curves[0]
+        points = tuple(p for p in self.points(model) if curves and all(p in c.points for c in curves))
+        at = [[c.points.index(p) for p in points] for c in curves]
+        value = np.array([c.value[i] for c, i in zip(curves, at, strict=True)]).reshape(len(curves), len(points))
+        none = np.full(len(points), np.nan)
+        inert = np.array([(model, p) in self.inert for p in points], dtype=bool)
+        return Curve(points, value.mean(axis=0) if curves else none, none, none, none, inert)
+
     def reason(self, *metrics: str) -> str:
         """Why nothing of these metrics can be drawn."""
         rows = self.table[self.table.metric.isin(metrics)]
@@ -162,6 +177,12 @@ class View:
     def honest_first(self, levels: list[str]) -> list[str]:
         honest = (self.comparison.provenance.get("task") or {}).get("honest")
         return sorted(levels, key=lambda level: (level != honest, levels.index(level)))
+
+
+def is_difference(row) -> bool:
+    """Whether a row of the table is a difference A − B."""
+    families, metrics = _OF_BOTH
+    return bool(row.model_b) and row.family not in families and row.metric not in metrics
 
 
 def sentence(words: str) -> str:

@@ -7,9 +7,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mechdecouple.compare import Comparison
+from matplotlib.figure import Figure
+
+from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.errors import InputError, StoreError
+from mechdecouple.report.figures.many import figure as figure_many
 from mechdecouple.report.page import Picture, render
+from mechdecouple.report.page_many import render_many
 from mechdecouple.report.plot import SHEETS as KINDS
 from mechdecouple.report.style import png, save_pdf
 from mechdecouple.report.tables import tables
@@ -28,7 +32,11 @@ _REPORT = (
     *(f"figures/{name}.{kind}" for name in SHEETS for kind in ("pdf", "png")),
     *(f"tables/{name}" for name in _TABLES),
 )
-_RESULTS = ("comparison.json", "metrics.parquet", "items.parquet")
+_RECORDS = ("comparison.json", "many.json")
+_TABLES_OF_NUMBERS = ("metrics.parquet", "items.parquet")
+_PICTURE = "many"
+_EVERYTHING = (*_REPORT, *_RECORDS, *_TABLES_OF_NUMBERS, f"figures/{_PICTURE}.pdf", f"figures/{_PICTURE}.png")
+"""All that a result of either kind, of two models or of many runs, puts into its directory."""
 
 
 def write_report(comparison: Comparison, directory: str | Path) -> Path:
@@ -48,7 +56,7 @@ def write_report(comparison: Comparison, directory: str | Path) -> Path:
 def write_results(comparison: Comparison, directory: str | Path) -> Path:
     """Write everything: what ``Comparison.save`` writes, and the report; returns the page.
 
-    A directory that does not exist is made; one with an earlier comparison is replaced, its ``activations`` stay.
+    A directory that does not exist is made; one with an earlier result is replaced, its ``activations`` stay.
 
     Raises:
         InputError: ``directory`` is a file, or holds something else than a comparison.
@@ -61,7 +69,29 @@ def write_results(comparison: Comparison, directory: str | Path) -> Path:
         comparison.save(folder)
         _report(comparison, folder)
 
-    _write(directory, make, (*_REPORT, *_RESULTS))
+    _write(directory, make, _EVERYTHING)
+    return directory / PAGE
+
+
+def write_many(many: ManyComparison, directory: str | Path) -> Path:
+    """Write what ``ManyComparison.save`` writes, ``figures/many.{pdf,png}`` and the page; returns the page.
+
+    A directory that does not exist is made; one with an earlier result is replaced, its ``activations`` stay.
+
+    Raises:
+        InputError: ``directory`` is a file, or holds something else than a comparison.
+        StoreError: it cannot be written; nothing of this comparison is left in it, an earlier one is as it was.
+    """
+    directory = Path(directory)
+    _refuse_foreign(directory)
+
+    def make(folder: Path) -> None:
+        many.save(folder)
+        (folder / "figures").mkdir()
+        image, width, height = _draw(figure_many(many), folder, _PICTURE)
+        (folder / PAGE).write_text(render_many(many, image, width, height), encoding="utf-8")
+
+    _write(directory, make, _EVERYTHING)
     return directory / PAGE
 
 
@@ -75,21 +105,25 @@ def _report(comparison: Comparison, folder: Path) -> None:
         if why:
             missing[name] = why
             continue
-        figure = sheet.figure(view)
-        image = png(figure)
-        (folder / "figures" / f"{name}.png").write_bytes(image)
-        # laid out once: the same places for both kinds of file
-        figure.set_layout_engine("none")
-        save_pdf(figure, folder / "figures" / f"{name}.pdf")
-        width, height = figure.get_size_inches()
-        pictures[name] = Picture(sheet, image, round(width * _CSS), round(height * _CSS))
+        pictures[name] = Picture(sheet, *_draw(sheet.figure(view), folder, name))
     for name, text in tables(view).items():
         (folder / "tables" / name).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(render(view, pictures, missing), encoding="utf-8")
 
 
+def _draw(figure: Figure, folder: Path, name: str) -> tuple[bytes, int, int]:
+    """Save a figure both ways; its PNG, and the size on the page in CSS pixels."""
+    image = png(figure)
+    (folder / "figures" / f"{name}.png").write_bytes(image)
+    # laid out once: the same places for both kinds of file
+    figure.set_layout_engine("none")
+    save_pdf(figure, folder / "figures" / f"{name}.pdf")
+    width, height = figure.get_size_inches()
+    return image, round(width * _CSS), round(height * _CSS)
+
+
 def _refuse_foreign(directory: Path) -> None:
-    if not directory.is_dir() or (directory / "comparison.json").exists():
+    if not directory.is_dir() or any((directory / name).exists() for name in _RECORDS):
         return
     other = sorted(p.name for p in directory.iterdir() if p.name != ACTIVATIONS and not p.name.startswith("."))
     if other:

@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mechdecouple.compare import Comparison, Gate, Stratum, Verdict
+from mechdecouple.compare import Comparison, Gate, ManyComparison, Stratum, Verdict
+from mechdecouple.compare.gate import PERFORMANCE
+from mechdecouple.compare.many.distance import MODEL_DISTANCE
+from mechdecouple.compare.many.gate import ManyGate
 from mechdecouple.report import write_results
 from mechdecouple.results import Estimate, Measurement
+from mechdecouple.structure import CCGP, PARTICIPATION_RATIO
 
 NASTY = '<script>document.title="executed"</script> & "quotes" \\ {x} 100 % $\\alpha$ _under_'
 A, B = "tidy_7M", "fractured & <b>7M</b>"
@@ -218,6 +222,59 @@ def belief_rows():
     return rows
 
 
+def control_rows(concepts):
+    rows = []
+    for model, held in ((A, 0.98), (B, 0.9)):
+        for i, point in enumerate(POINTS[1:4]):
+            for concept in concepts:
+                at = {"family": "controls", "model": model, "hook_point": point, "concept": concept}
+                values = {
+                    "probe_accuracy_held_out": near(held, 0.02, null=0.5),
+                    "probe_accuracy_untrained": near(0.7, 0.02, null=0.5),
+                    "probe_accuracy_embedding": near(0.6, 0.02, null=0.5),
+                    "probe_accuracy_above_baseline": near(held - 0.7, 0.03, null=0.0),
+                    "probe_selectivity": near(0.1 * (i + 1), 0.03, null=0.0),
+                    "probe_compression": near(3.0 + i, 0.3, null=1.0),
+                    "description_length": near(0.3, 0.02, null=1.0),
+                }
+                rows += [Measurement(metric=name, estimate=e, **at) for name, e in values.items()]
+    return rows
+
+
+def weight_rows():
+    rows = []
+    for model, at in ((A, 0.2), (B, 0.35)):
+        values = {
+            "weight_noise_slope": ("robustness", near(at)),
+            "relative_sharpness": ("robustness", near(10 * at)),
+            "weight_modularity": ("fracture", near(at, null=0.15, p=0.17)),
+            "weight_modularity_excess": ("fracture", near(at - 0.15, null=0.0)),
+        }
+        rows += [Measurement(metric=m, family=f, estimate=e, model=model) for m, (f, e) in values.items()]
+        rows += [
+            Measurement(
+                metric="ablation_area", family="robustness", estimate=near(0.5 + at), model=model, hook_point=point,
+                context=units,
+            )
+            for point in (POINTS[1], POINTS[3]) for units in ("coordinates", "principal axes")
+        ]  # fmt: skip
+    return rows
+
+
+def ancestry_rows():
+    def row(metric, place, value, model=A, **at):
+        other = B if model == A else A
+        return Measurement(
+            metric=metric, family="ancestry", model=model, model_b=other, hook_point=place, estimate=near(value), **at
+        )
+
+    rows = [row("mean_shift", point, 0.1 * i, hook_point_b=point) for i, point in enumerate(POINTS)]
+    for i, part in enumerate(("embed", "blocks.0.attn.q", "blocks.1.attn.q", "unembed")):
+        rows += [row("weight_change", part, 0.1 * i), row("weight_change_rank", part, 1.5 + i)]
+    rows += [row("graft_effect", block, 0.1, model) for block in ("blocks.0", "blocks.1") for model in (A, B)]
+    return rows
+
+
 def calibration_rows():
     rows = []
     for model, error in ((A, 0.01), (B, 0.05)):
@@ -309,8 +366,11 @@ def make_comparison(concepts=("truth",), **changes):
                 *(make_gate().measurements(A, B)),
                 *calibration_rows(),
                 *structure_rows(concepts),
+                *control_rows(concepts),
                 *similarity_rows(),
                 *robustness_rows(),
+                *weight_rows(),
+                *ancestry_rows(),
                 *sae_rows(),
                 *belief_rows(),
             ]
@@ -388,3 +448,40 @@ def results(whole, tmp_path_factory):
     out = tmp_path_factory.mktemp("results") / "new" / "out"
     assert write_results(whole, out) == out / "report.html"
     return out
+
+
+MANY_ARMS = {"tidy recipe": ("t0", "t1", "t2"), "plain $x_1$": ("p0", "p1", "p2"), "third": ("q0",)}
+MANY_METRICS = (PERFORMANCE, CCGP, PARTICIPATION_RATIO)
+
+
+def make_many(distances=True):
+    """Seven runs in three arms, one metric undefined in one of them."""
+    rng = np.random.default_rng(0)
+    runs, names = [], [run for own in MANY_ARMS.values() for run in own]
+    for metric, at in zip(MANY_METRICS, (0.99, 0.8, 5.0), strict=True):
+        for run in names:
+            value = at + 0.05 * rng.standard_normal()
+            if metric is PARTICIPATION_RATIO and run == "q0":
+                estimate = Estimate.undefined("the activations are constant here")
+            else:
+                estimate = Estimate(value=value, low=value - 0.01, high=value + 0.01, n=50, unit="groups")
+            runs.append(Measurement(metric=metric.name, family=metric.family, estimate=estimate, model=run))
+    points = rng.standard_normal((len(names), 2)) * 0.1 + np.repeat([[0, 0], [1, 0], [0, 1]], [3, 3, 1], axis=0)
+    pairs = [
+        Measurement(
+            metric=MODEL_DISTANCE.name, family="similarity", model=names[i], model_b=names[j],
+            estimate=Estimate(value=float(np.linalg.norm(points[i] - points[j]))),
+        )
+        for i in range(len(names)) for j in range(i + 1, len(names))
+    ]  # fmt: skip
+    gate = ManyGate("equal", "accuracy", 0.02, 21, 21, ("t0", "p0"), "All 7 runs are equal.")
+    notes = () if distances else ("Distances inside are not measured: nothing matters.",)
+    return ManyComparison(
+        "items", MANY_ARMS, gate, MANY_METRICS, tuple(runs), tuple(pairs if distances else ()), 0.05, notes, {"seed": 0}
+    )
+
+
+@pytest.fixture(scope="session")
+def made():
+    """Makes runs in arms."""
+    return make_many

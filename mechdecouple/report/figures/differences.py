@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from mechdecouple.report.figures.panel import Panel, Sheet
-from mechdecouple.report.metrics import title
+from mechdecouple.report.metrics import FUNCTIONAL, title
 from mechdecouple.report.style import COLOURS, GREY
-from mechdecouple.report.view import Table, View, number, shorten
+from mechdecouple.report.view import Table, View, shorten
 
 _ALPHA = 0.05
 _MOST_ROWS = 36
@@ -40,6 +40,7 @@ def _draw(view: View, ax: Axes) -> None:
     rows = table(view)
     points = tuple(dict.fromkeys(rows.hook_point))
     names = list(dict.fromkeys(zip(rows.metric, rows.concept, strict=True)))
+    names.sort(key=lambda name: name[0] in FUNCTIONAL)
     at = {(m, c, p): (v, t, q) for m, c, p, v, t, q in zip(
         rows.metric, rows.concept, rows.hook_point, rows.value, rows.t, rows.p, strict=True
     )}  # fmt: skip
@@ -57,7 +58,11 @@ def _draw(view: View, ax: Axes) -> None:
                 clear = grid[i, j, 2] <= _ALPHA
                 dark = abs(shown[i, j]) > 0.75 * _REACH
                 ink = "white" if dark else "black" if clear else GREY
-                ax.text(j, i, number(value, 2, signed=True), ha="center", va="center", fontsize=7, color=ink)
+                text = f"{value:+z.2f}".replace("-", "−")
+                ax.text(j, i, text, ha="center", va="center", fontsize=7, color=ink)
+    raw = sum(metric not in FUNCTIONAL for metric, _ in names)
+    if 0 < raw < len(names):
+        ax.axhline(raw - 0.5, color=GREY, linewidth=0.6)
     ax.set_yticks(range(len(names)), [f"{title(m)}{f', {c}' if c else ''}" for m, c in names])
     inert = view.inert
     ax.set_xticks(
@@ -87,6 +92,7 @@ SHEET = Sheet(
     "differences",
     panels,
     "Every measure of structure at every pair of hook points: A less B on the measure's own scale. Coloured cells "
-    "stand out at a false-discovery rate of 5 % over the whole map (Benjamini-Hochberg). The map describes; verdicts "
-    "rest on the primary metrics.",
+    "stand out at a false-discovery rate of 5 % over the whole map (Benjamini-Hochberg); below the line, of what the "
+    "answers depend on (functional); grey: not compared. Where concepts are too many for the page, each metric is "
+    "shown for the one in which the models differ most. The map describes; verdicts rest on the primary metrics.",
 )

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.style import BAND, COLOURS, GREY, MARKERS
@@ -40,6 +41,7 @@ def _scores(view: View, ax: Axes) -> None:
             ha="center",
             fontsize=7,
             color=COLOURS[which],
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.5},
         )
     # chance is drawn where it is near: far off, it would press both intervals into one dot
     low, high = min(gate.a.low, gate.b.low), max(gate.a.high, gate.b.high)
@@ -53,6 +55,7 @@ def _scores(view: View, ax: Axes) -> None:
     ax.set_ylim(-0.6, 1.6)
     ax.set_yticks([1, 0], ["A", "B"])
     ax.margins(x=0.3)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_xlabel(gate.unit)
     ax.set_title("Performance")
 
@@ -79,6 +82,7 @@ def _differences(view: View, ax: Axes) -> None:
     for i, (_, outcome, _) in enumerate(rows):
         ax.text(1.02, -i, outcome, transform=right, va="center", fontsize=7, color=GREY, clip_on=False)
     ax.set_ylim(-len(rows) + 0.4, 0.6)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(f"A − B ({gate.unit}); band: ±{gate.margin:g}")
     ax.set_title("Paired difference")
 

@@ -148,7 +148,12 @@ def _strip(many: ManyComparison, contrast: ArmContrast, ax: Axes) -> None:
     ax.set_ylim(_limits(contrast))
     ax.ticklabel_format(axis="y", useOffset=False, style="plain")
     ax.set_xlim(-0.6, len(contrast.values) - 0.4)
-    ax.set_xticks(range(len(contrast.values)), [_short(arm, 11) for arm in contrast.values])
+    names = [_short(arm, 11) for arm in contrast.values]
+    ax.set_xticks(range(len(names)), names)
+    if sum(map(len, names)) > 16:
+        ax.tick_params(axis="x", labelrotation=30)
+        for label in ax.get_xticklabels():
+            label.set(horizontalalignment="right", rotation_mode="anchor")
     ax.set_title(title(contrast.metric.name))
     tested = f"p = {contrast.p:.2g}" + ("" if np.isnan(contrast.p_adjusted) else f", Holm {contrast.p_adjusted:.2g}")
     ax.set_xlabel(tested, color=GREY)

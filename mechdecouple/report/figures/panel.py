@@ -70,7 +70,9 @@ class Sheet:
         rows = _rows(shown, self.columns)
         heights = [max(panel.height(view) for panel in row) for row in rows]
         narrow = len(shown) == 1 and not shown[0].wide
-        even = all(len(row) == len(rows[0]) for row in rows) and len({p.weight for p in shown}) == 1
+        # a last row that is not full keeps the columns of the others
+        full = all(len(row) == len(rows[0]) for row in rows[:-1])
+        even = full and not any(p.wide for p in shown) and len({p.weight for p in shown}) == 1
         with styled():
             figure = new_figure(COLUMN if narrow else PAGE, sum(heights) + 0.25)
             # rows of unlike panels are laid out each by itself, so that the labels of one do not squeeze another

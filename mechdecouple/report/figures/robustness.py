@@ -67,11 +67,12 @@ def _noise(view: View, ax: Axes, site: tuple[str, str]) -> None:
     ax.text(0.02, 0.045, "ε90", transform=ax.transAxes, fontsize=7, color=GREY, va="center")
     if site == _sites(view)[0]:
         ax.set_ylabel(view.comparison.gate.unit)
-    names = [_short(view, model, point) for model, point in zip(view.names, site, strict=True)]
+    names = [short(view, model, point) for model, point in zip(view.names, site, strict=True)]
     ax.set_title(f"Noise at {names[0]}" if names[0] == names[1] else f"Noise at {names[0]} | {names[1]}")
 
 
-def _short(view: View, model: str, point: str) -> str:
+def short(view: View, model: str, point: str) -> str:
+    """What a hook point is called in a title."""
     points = view.points(model)
     label = dict(zip(points, shorten(points), strict=True))[point]
     return f"block {label}" if label.isdecimal() else label

@@ -12,8 +12,11 @@ from mechdecouple.report.view import View, shorten
 
 MAPS = ("cka", "functional_cka", "mutual_knn", "r2_cca", "procrustes")
 _DISTANCES = ("procrustes",)
+_TITLES = {"functional_cka": "CKA of what is used", "mutual_knn": "Mutual neighbours", "r2_cca": "Canonical corr. R²"}
+"""Those that are too long for a map."""
 _MAX_NUMBERS = 7
 _ALPHA = 0.05
+_HEIGHT = 2.25
 
 
 def matrix(view: View, metric: str = "cka") -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[str, ...]]:
@@ -37,7 +40,7 @@ def similarity_map(metric: str) -> Panel:
         return "" if drawn else f"{title(metric)}: {view.reason(metric)}"
 
     return Panel(
-        metric, lambda view, ax: _heat(view, ax, metric), missing, weight=1.0, height=lambda _: 2.6, models=False
+        metric, lambda view, ax: _heat(view, ax, metric), missing, weight=1.0, height=lambda _: _HEIGHT, models=False
     )
 
 
@@ -65,10 +68,11 @@ def _heat(view: View, ax: Axes, metric: str) -> None:
             ax.plot([j - 0.42, j + 0.42], [i - 0.42, i + 0.42], color=ink, linewidth=0.5, alpha=0.7)
         if shown:
             ax.text(j, i, _cell(value), ha="center", va="center", fontsize=7, color=ink)
-    ax.set_title(title(metric))
+    ax.set_title(_TITLES.get(metric, title(metric)))
     figure = ax.get_figure()
     assert figure is not None
-    bar = figure.colorbar(image, ax=ax, shrink=0.75, pad=0.03, ticks=[0, top / 2, top])
+    # as high as the map itself, which its equal sides keep smaller than its place
+    bar = figure.colorbar(image, cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=[0, top / 2, top])
     if distance:
         bar.ax.set_yticklabels(["0", "π/4", "π/2"])
     bar.outline.set_visible(False)
@@ -126,7 +130,12 @@ def _unpaired(view: View) -> str:
 
 def panels(view: View) -> list[Panel]:
     maps = [similarity_map(metric) for metric in MAPS]
-    return [maps[0], maps[1], Panel("cka_profile", _profile, _unpaired, height=lambda _: 2.6, models=False), *maps[2:]]
+    return [
+        maps[0],
+        maps[1],
+        Panel("cka_profile", _profile, _unpaired, height=lambda _: _HEIGHT, models=False),
+        *maps[2:],
+    ]
 
 
 SHEET = Sheet(
@@ -135,5 +144,5 @@ SHEET = Sheet(
     "Every hook point of one model with every one of the other on identical items: debiased linear CKA of the whole "
     "activations and of the part that the answers depend on, mutual nearest neighbours, canonical correlation, and the "
     "angular Procrustes distance (dark: far). Cells struck through are not told apart from unrelated representations "
-    "(permutation null, adjusted over all cells).",
+    "(permutation null, adjusted over all cells); grey: undefined, as where activations are constant.",
 )

@@ -41,12 +41,12 @@ SHEET = Sheet(
     "structure",
     panels,
     "Structure of both models over their hook points, with 95 % bands. Dashed grey: the level expected without any "
-    "effect. "
-    "Hollow markers: hook points that the answers do not depend on, kept out of verdicts.",
+    "effect. Dash-dotted (functional): of the part of the activations that the answers depend on. Hollow markers: hook "
+    "points that the answers do not depend on, kept out of verdicts.",
 )
 FURTHER_SHEET = Sheet(
     "structure_further",
     further,
-    "Further structural measures over hook points, with 95 % bands. Dashed: of the part of the activations that the "
-    "answers depend on.",
+    "Further structural measures over hook points, with 95 % bands. Dashed grey: the level expected without any "
+    "effect. Dash-dotted (functional): of the part of the activations that the answers depend on.",
 )

@@ -5,44 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mechdecouple.compare.gate import PERFORMANCE
-from mechdecouple.compare.many.comparison import ManyComparison
-from mechdecouple.compare.many.distance import MODEL_DISTANCE
-from mechdecouple.compare.many.gate import ManyGate
 from mechdecouple.errors import InputError
 from mechdecouple.report.figures.many import draw_many
 from mechdecouple.report.style import png
-from mechdecouple.results import Estimate, Measurement
-from mechdecouple.structure import CCGP, PARTICIPATION_RATIO
-
-ARMS = {"tidy recipe": ("t0", "t1", "t2"), "plain $x_1$": ("p0", "p1", "p2"), "third": ("q0",)}
-METRICS = (PERFORMANCE, CCGP, PARTICIPATION_RATIO)
-
-
-def made(distances=True):
-    rng = np.random.default_rng(0)
-    runs, names = [], [run for own in ARMS.values() for run in own]
-    for metric, at in zip(METRICS, (0.99, 0.8, 5.0), strict=True):
-        for run in names:
-            value = at + 0.05 * rng.standard_normal()
-            if metric is PARTICIPATION_RATIO and run == "q0":
-                estimate = Estimate.undefined("the activations are constant here")
-            else:
-                estimate = Estimate(value=value, low=value - 0.01, high=value + 0.01, n=50, unit="groups")
-            runs.append(Measurement(metric=metric.name, family=metric.family, estimate=estimate, model=run))
-    points = rng.standard_normal((len(names), 2)) * 0.1 + np.repeat([[0, 0], [1, 0], [0, 1]], [3, 3, 1], axis=0)
-    pairs = [
-        Measurement(
-            metric=MODEL_DISTANCE.name, family="similarity", model=names[i], model_b=names[j],
-            estimate=Estimate(value=float(np.linalg.norm(points[i] - points[j]))),
-        )
-        for i in range(len(names)) for j in range(i + 1, len(names))
-    ]  # fmt: skip
-    gate = ManyGate("equal", "accuracy", 0.02, 21, 21, ("t0", "p0"), "All 7 runs are equal.")
-    notes = () if distances else ("Distances inside are not measured: nothing matters.",)
-    return ManyComparison(
-        "items", ARMS, gate, METRICS, tuple(runs), tuple(pairs if distances else ()), 0.05, notes, {"seed": 0}
-    )
+from mechdecouple.results import Estimate
+from mechdecouple.structure import CCGP
 
 
 def words(figure):
@@ -50,14 +17,14 @@ def words(figure):
     return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
 
 
-def test_the_whole_figure_shows_runs_arms_and_metrics():
+def test_the_whole_figure_shows_runs_arms_and_metrics(made):
     text = words(draw_many(made()))
-    for name in (*(run for own in ARMS.values() for run in own), *ARMS, "Tree of runs", "stress"):
+    for name in (*(run for own in made().arms.values() for run in own), *made().arms, "Tree of runs", "stress"):
         assert name in text, name
     assert "CCGP" in text and "Participation" not in text
 
 
-def test_every_run_is_a_mark_at_its_value():
+def test_every_run_is_a_mark_at_its_value(made):
     ax = Figure().add_subplot()
     many = made()
     draw_many(many, "ccgp", ax)
@@ -67,19 +34,19 @@ def test_every_run_is_a_mark_at_its_value():
     assert high - low >= 2 * CCGP.margin
 
 
-def test_the_map_keeps_both_axes_to_one_scale():
+def test_the_map_keeps_both_axes_to_one_scale(made):
     ax = Figure().add_subplot()
     draw_many(made(), "map", ax)
     assert ax.get_aspect() == 1.0 and ax.get_xlim() == ax.get_ylim()
 
 
-def test_what_is_missing_says_why():
+def test_what_is_missing_says_why(made):
     without = made(distances=False)
     assert "nothing matters" in words(draw_many(without)).replace("\n", " ")
     assert "constant" in words(draw_many(without, "participation_ratio")).replace("\n", " ")
 
 
-def test_text_is_large_enough_and_inside():
+def test_text_is_large_enough_and_inside(made):
     figure = draw_many(made())
     figure.draw_without_rendering()
     (width, height), box = figure.get_size_inches(), figure.get_tightbbox()
@@ -89,14 +56,14 @@ def test_text_is_large_enough_and_inside():
     assert png(figure) == png(draw_many(made()))
 
 
-def test_kinds_that_are_none():
+def test_kinds_that_are_none(made):
     with pytest.raises(InputError, match=r"kind 'cgp' is unknown \(did you mean ccgp"):
         draw_many(made(), "cgp")
     with pytest.raises(InputError, match="several panels"):
         draw_many(made(), ax=Figure().add_subplot())
 
 
-def test_equal_runs_are_not_drawn_apart():
+def test_equal_runs_are_not_drawn_apart(made):
     many = made()
     same = tuple(
         dataclasses.replace(row, estimate=Estimate(value=1.0)) if row.metric == "ccgp" else row for row in many.runs

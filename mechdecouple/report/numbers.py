@@ -1,0 +1,115 @@
+"""The numbers of a section of the page, as rows of its tables."""
+
+from __future__ import annotations
+
+import math
+
+from mechdecouple.report.metrics import FUNCTIONAL, METRICS, describe, title
+from mechdecouple.report.sections import Section
+from mechdecouple.report.view import View, interval, is_difference, number, sentence
+
+Row = dict[str, str]
+
+
+def contrast_table(view: View, section: Section) -> list[dict[str, str]]:
+    """The paired differences of one family, each against its margin."""
+    rows = []
+    for row in view.contrasts().itertuples():
+        if row.metric not in section.metrics:
+            continue
+        where = f", {row.context}" if row.context else ""
+        scale = {"difference": "A − B", "log-ratio": "log A/B", "relative": "(A − B) / mean"}[row.scale]
+        rows.append(
+            {
+                "metric": title(row.metric) + where,
+                "scale": scale,
+                "difference": interval(row, signed=True),
+                "margin": f"±{row.margin:g}",
+                "reading": against_margin(row),
+                "note": "" if math.isfinite(row.value) else sentence(row.reason),
+            }
+        )
+    return rows
+
+
+def against_margin(row) -> str:
+    """How an interval lies to its margin, in words."""
+    if not math.isfinite(row.value):
+        return "not compared"
+    if not math.isfinite(row.low):
+        return "no interval"
+    if row.low > row.margin or row.high < -row.margin:
+        return "beyond the margin"
+    if -row.margin <= row.low and row.high <= row.margin:
+        return "within the margin"
+    return "reaches across the margin"
+
+
+def number_tables(view: View, section: Section) -> list[tuple[str, list[Row]]]:
+    """The section's numbers, A beside B: for each metric its title and a row a place, concept and context.
+
+    Functional versions follow at the end.
+    """
+    used = [name for metric in section.metrics if (name := f"functional_{metric}") in FUNCTIONAL]
+    made = [(title(metric), _numbers(view, metric)) for metric in (*section.metrics, *used) if metric in METRICS]
+    return [(name, rows) for name, rows in made if rows]
+
+
+def _numbers(view: View, metric: str) -> list[Row]:
+    of = view.rows(metric)
+    if not len(of):
+        return []
+    # hook points of B that A lacks get rows of their own; what is read at one chosen place is told by condition
+    keyed = (
+        ["concept", "context"]
+        if (of.groupby("model").hook_point.nunique() <= 1).all()
+        else ["hook_point", "concept", "context"]
+    )
+    rows = []
+    for _, at in of.groupby(keyed, sort=False):
+        cells = [at[at.model == model] for model in view.names]
+        shown = [interval(c.iloc[0]) if len(c) else "" for c in cells]
+        places = list(dict.fromkeys(p for c in cells for p in c.hook_point if p))
+        reasons = list(dict.fromkeys(r for c in cells for r in c.reason if r))
+        null = next((v for c in cells for v in c.null if math.isfinite(v)), math.nan)
+        rows.append(
+            {
+                "metric": title(metric),
+                "place": " | ".join(places),
+                "of": ", ".join(x for x in (at.concept.iloc[0], at.context.iloc[0]) if x),
+                "a": shown[0],
+                "b": shown[1],
+                "null": number(null, 2),
+                "n": str(max((int(n) for c in cells for n in c.n), default=0)),
+                "note": "; ".join(reasons),
+            }
+        )
+    return rows
+
+
+def pair_tables(view: View, section: Section) -> list[tuple[str, list[Row]]]:
+    """What is measured on both models at once and is no difference: similarities, or what became of an ancestor."""
+    made = []
+    for metric in section.metrics:
+        rows = [
+            {
+                "metric": title(metric),
+                "place_a": row.hook_point,
+                "place_b": row.hook_point_b if row.family != "ancestry" else row.model if "graft" in metric else "",
+                "value": interval(row),
+                "null": number(row.null),
+                "p": number(row.p),
+                "n": str(int(row.n)),
+                "reason": row.reason,
+            }
+            for row in view.pairs(metric).itertuples()
+            if not is_difference(row)
+        ]
+        made.append((title(metric), rows))
+    return [(name, rows) for name, rows in made if rows]
+
+
+def metric_notes(view: View, section: Section) -> list[tuple[str, str]]:
+    """Metrics of the section that were measured, each with what it is."""
+    present = set(view.table.metric)
+    return [(title(m), describe(m)) for m in section.metrics if m in present]

@@ -144,7 +144,8 @@ class Layers:
             rows = self._read(l, run, shift)
             for block, place in edges:
                 sums[block] += rows[place].sum(dim=0)
-            square += float(row_squares(rows).sum())
+            # Not in the layer's own precision, in which the squares of small values are zero.
+            square += float(torch.linalg.vector_norm(rows, dtype=torch.float64).square())
             if not np.isfinite(square):
                 self._refuse(l, run, rows)
         mean = sums.sum(dim=0) / max(1, self.n)

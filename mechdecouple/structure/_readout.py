@@ -75,9 +75,15 @@ def covariance(count: float, total: Float[np.ndarray, " r"], second: Float[np.nd
     """
     mean = total / count
     S = second / count
+    rounding = 1e-13 * float(np.trace(S))
     S -= np.outer(mean, mean)
     r = len(S)
-    trace, energy = float(np.trace(S)), float(np.vdot(S, S))
+    trace = float(np.trace(S))
+    if trace <= rounding:
+        # The rows are one point: what is left of their spread is rounding, and not even positive.
+        S[:] = 0.0
+        trace = 0.0
+    energy = float(np.vdot(S, S))
     excess = (count + 1) * (energy - trace**2 / r)
     share = min(1.0, (energy + trace**2) / excess) if excess > 0 else 1.0
     # The floor keeps the matrix invertible where every direction but a few is empty.

@@ -70,8 +70,11 @@ def finite(X: np.ndarray) -> Float64[np.ndarray, "n d"]:
 
 
 def reduced(X: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n r"]:
-    """Centred rows; with n < d in an orthonormal basis of their span."""
+    """Centred rows, constant columns all zero; with n < d in an orthonormal basis of their span."""
+    constant = X.min(axis=0) == X.max(axis=0)
     X = X - X.mean(axis=0)
+    # What rounding of the mean leaves of a constant column would pass for a code.
+    X[:, constant] = 0.0
     return X @ np.linalg.qr(X.T)[0] if len(X) < X.shape[1] else X
 
 

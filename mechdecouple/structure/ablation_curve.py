@@ -113,15 +113,23 @@ class AblationArea:
 
     Attributes:
         draws: r; reason: why a value is NaN.
+
+    Raises:
+        InputError: no draws, or numbers of shares or items that differ.
     """
 
     def __init__(
         self,
         shares: Num[np.ndarray, " s"],
-        scores: Num[np.ndarray, "r s n"],
-        clean: Num[np.ndarray, " n"],
+        scores: Num[np.ndarray, "r t n"],
+        clean: Num[np.ndarray, " m"],
         chance: float = 0.0,
     ) -> None:
+        if scores.shape[1:] != (len(shares), len(clean)) or not len(scores):
+            raise InputError(
+                f"scores have shape {scores.shape}, expected [draws, {len(shares)}, {len(clean)}], by share and item, "
+                "with one draw at least"
+            )
         self._shares, self._scores, self._clean = shares, np.asarray(scores, float), np.asarray(clean, float)
         self._chance = chance
         self.draws = len(self._scores)
@@ -129,6 +137,8 @@ class AblationArea:
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float:
         rows = np.arange(len(self._clean)) if rows is None else rows
+        if len(rows) == 0:
+            return math.nan
         return self._area(self._scores[:, :, rows].mean(axis=(0, 2)), self._clean[rows])
 
     def draw_error(self) -> float:

@@ -125,7 +125,7 @@ def _whitened(data: Layers) -> Layers:
 
 def _values(white: Layers, n_first: int) -> Float[np.ndarray, "a b"]:
     """||Qx' Qy||^2 over the smaller rank; NaN where a rank is 0 or n - 1."""
-    shared = cross_products(white, n_first)[0].sum(axis=0)[:n_first, n_first:] / white.n**2
+    shared = cross_products(white, n_first)[0].sum(axis=0)[:n_first, n_first:] / max(1, white.n) ** 2
     rank = np.array(white.widths, dtype=float)
     rank[(rank == 0) | (rank >= white.n - 1)] = np.nan
     # Rounding may take a perfect correlation past 1.

@@ -62,7 +62,10 @@ class ErasureCollateral:
         InputError: values that are not finite, labels other than 0, 1 and NaN, lengths that differ.
     """
 
-    reason = "erasure collateral needs another concept whose classes are further apart than chance, in several groups"
+    reason = (
+        "erasure collateral needs both classes of the concept, and another concept whose classes are further apart "
+        "than chance, in several groups"
+    )
 
     def __init__(
         self,
@@ -86,14 +89,17 @@ class ErasureCollateral:
         return mean_over_contexts(drop)
 
     def matrix(self, rows: Int[np.ndarray, " m"] | None = None) -> Float[np.ndarray, "k k"]:
-        """Entry [f, g]: drop of g's accuracy when f is erased; on the diagonal a concept's own. NaN: g is not coded."""
+        """Entry [f, g]: drop of g's accuracy when f is erased; on the diagonal a concept's own.
+
+        NaN where f has one class, or g is not coded.
+        """
         data, kept = self._rows, self._rows.kept(rows)
         moments = self._moments.of(kept)
         everything = [m.sum(axis=0) for m in moments]
         count, total = self._sums.of(kept)
         gram, product = self._coding.of(kept)
         k = data.y.shape[1]
-        outcome = np.full((len(data.X), k, k + 1), np.nan)
+        outcome, erasable = np.full((len(data.X), k, k + 1), np.nan), np.zeros(k, dtype=bool)
         for f in range(self._n_folds):
             fitted, test = np.flatnonzero(np.arange(self._n_folds) != f), kept & (self._fold == f)
             n, first, second = (m - by_fold[f] for m, by_fold in zip(everything, moments, strict=True))
@@ -102,6 +108,7 @@ class ErasureCollateral:
             sigma = covariance(float(n), first, second)
             pooled = class_means(*(m[:, fitted].sum(axis=0, keepdims=True) for m in (count, total)))[0]
             erased = np.nan_to_num(pooled[:, 1] - pooled[:, 0])
+            erasable |= ~np.isnan(pooled).any(axis=(1, 2))
             by_class = mean_over_contexts(class_means(count[:, fitted], total[:, fitted]))
             halves = [
                 coding_vectors(gram[:, half], product[:, half]) for half in np.array_split(fitted, 2) if len(half)
@@ -118,7 +125,7 @@ class ErasureCollateral:
                 label = data.y[test, g, None]
                 outcome[test, g] = np.where(label == 1, chance, 1 - chance) + 0 * label
         accuracy = self._balanced(outcome)
-        return accuracy[:, :1].T - accuracy[:, 1:].T
+        return np.where(erasable[:, None], accuracy[:, :1].T - accuracy[:, 1:].T, np.nan)
 
     def _balanced(self, outcome: Float[np.ndarray, "n k p"]) -> Float[np.ndarray, "k p"]:
         """Mean over contexts of the mean over classes; NaN outcomes do not count."""

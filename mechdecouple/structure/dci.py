@@ -135,6 +135,8 @@ class Dci:
 
     def effects(self, rows: Int[np.ndarray, " m"] | None = None) -> Float[np.ndarray, "d k"]:
         """Effect of each unit on each concept, [d, k]; NaN for a concept that no kept row asks about."""
+        if rows is not None and len(rows) == 0:
+            return np.full((self._X.shape[1], self._k), np.nan)
         kept = slice(None) if rows is None else rows
         return self._effects(self._X[kept], self._gradients[kept], self._asks[kept])
 

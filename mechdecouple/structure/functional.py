@@ -73,4 +73,4 @@ def project(X: Float[np.ndarray, "n d"], basis: Float[np.ndarray, "e k"]) -> Flo
         raise InputError(f"the basis has {basis.shape[0]} dimensions, activations {X.shape[1]}: expected equal")
     if basis.shape[1] == 0:
         raise InputError("the basis has no columns: no answer depends on these activations")
-    return X @ basis
+    return X @ finite(basis)

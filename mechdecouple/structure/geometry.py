@@ -56,7 +56,7 @@ def participation_ratio(X: Float[np.ndarray, "n d"], groups: Shaped[np.ndarray, 
 
 def participation_ratio_jackknife(
     X: Float[np.ndarray, "n d"],
-    blocks: Int[np.ndarray, " n"],
+    blocks: Int[np.ndarray, " b"],
     n_groups: int | None = None,
     groups: Shaped[np.ndarray, " g"] | None = None,
 ) -> Replicates:
@@ -81,16 +81,19 @@ def effective_rank(X: Float[np.ndarray, "n d"]) -> float:
 
 
 def effective_rank_jackknife(
-    X: Float[np.ndarray, "n d"], blocks: Int[np.ndarray, " n"], n_groups: int | None = None
+    X: Float[np.ndarray, "n d"], blocks: Int[np.ndarray, " b"], n_groups: int | None = None
 ) -> Replicates:
     """``effective_rank`` with its delete-a-block replicates: one eigenvalue problem a block."""
     checked([X])
+    _check_blocks(blocks, len(X))
     x = centred(X).astype(np.float64)
     full, tall = _gram(x), len(x) > X.shape[1]
     values = []
     for b in np.unique(blocks):
         kept = blocks != b
-        if tall:
+        if not kept.any():
+            gram = np.empty((0, 0))
+        elif tall:
             out, mean = x[~kept], x[kept].mean(axis=0)
             gram = full - out.T @ out - kept.sum() * np.outer(mean, mean)
         else:
@@ -107,6 +110,8 @@ def _jackknife(X: np.ndarray, blocks: np.ndarray | None, groups: np.ndarray | No
     n = len(X)
     if groups is not None and len(groups) != n:
         raise MismatchError(f"{len(groups)} groups for {n} rows: give one group a row")
+    if blocks is not None:
+        _check_blocks(blocks, n)
     code = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     alone = n == 0 or code.max() + 1 == n
     n_groups = n if n_groups is None else n_groups
@@ -124,6 +129,11 @@ def _jackknife(X: np.ndarray, blocks: np.ndarray | None, groups: np.ndarray | No
         sums = distinct(rows, rows, code, blocks)
         values = _ratio(sums.cross, sums.squared_trace)
     return Replicates(values[0], values[1:], "jackknife", n_groups)
+
+
+def _check_blocks(blocks: np.ndarray, n: int) -> None:
+    if len(blocks) != n:
+        raise MismatchError(f"{len(blocks)} blocks for {n} rows: give one block a row")
 
 
 def _ratio(below: np.ndarray, above: np.ndarray) -> np.ndarray:

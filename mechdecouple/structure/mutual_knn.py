@@ -87,6 +87,8 @@ def mutual_knn_matrix(
     if k < 1:
         raise InputError(f"k is {k}: expected at least 1 neighbour")
     data, codes = read_pair(A, B, groups, n_blocks, seed, device)
+    if data.n == 0:
+        raise InputError("there are no rows to find neighbours among: the activations are empty")
     maps = _overlaps(data, codes, k, len(A), leave_out=n_blocks > 0)
     n_groups = int(codes.max(initial=-1)) + 1
     replicates = Replicates(maps[0], maps[1:], "jackknife", n_groups)

@@ -18,7 +18,7 @@ NEURAL_COLLAPSE = Metric(
     family="geometry",
     title="within-class variability (NC1)",
     measures="variance inside classes over variance between class means, in the span of the means: tr(Σ_W Σ_B⁺) / C",
-    range="[0, inf), noise may bring it slightly below 0",
+    range="[0, inf)",
     direction="lower",
     invariances="rotation, translation, isotropic scaling, dimensions in which class means do not differ",
     null="no honest null: it has no bound where classes are not told apart, and is then left undefined",
@@ -41,7 +41,7 @@ class NeuralCollapse:
     class means, NC1 = tr((M'M)⁺² M'Σ_W M); the means are taken from two of four folds of whole groups and Σ_W from a
     third, over pairs of rows of different groups, and both factors are averaged over all choices of folds. So each is
     unbiased. What is left is the curvature of the inverse: where the weakest direction of M'M does not stand out from
-    noise, the ratio is undefined.
+    noise, the ratio is undefined; and so it is where the estimate of a variance comes out negative.
 
     Args:
         X: [n, d] activations; labels: [n] the class of each row (NaN where unknown); groups: [n] unit of resampling
@@ -56,7 +56,8 @@ class NeuralCollapse:
 
     reason = (
         f"NC1 needs two or more classes, each in {_FOLDS} or more groups and twice in one of the folds, whose means "
-        "stand out from noise in every direction that so many classes can span"
+        "stand out from noise in every direction that so many classes can span, and a variance inside them that noise "
+        "does not hide"
     )
 
     def __init__(
@@ -102,7 +103,9 @@ class NeuralCollapse:
         products = side_by_side @ side_by_side.T
         total = means.sum(axis=0)
         between = (total @ total.T - products) / (_FOLDS * (_FOLDS - 1))
+        # From four folds alone noise would now and then be found next to none, and anything stand out from it.
         noise = np.trace(products / _FOLDS - between) / (n_classes - 1)
+        noise = max(noise, _noise(inside, cell[kept], group))
         energy, axes = np.linalg.eigh(between)
         rank = min(n_classes - 1, np.linalg.matrix_rank(np.concatenate(means)))
         energy, axes = energy[-rank:], axes[:, -rank:]
@@ -111,7 +114,8 @@ class NeuralCollapse:
         if energy[0] <= max(floor, _EXACT * energy[-1]):
             return math.nan
         within = _within(inside, axes.T @ means, label, fold, group)
-        return math.nan if within is None else float((np.diagonal(within) / energy**2).sum())
+        value = math.nan if within is None else float((np.diagonal(within) / energy**2).sum())
+        return max(value, 0.0) if value > -_EXACT else math.nan
 
     def _spread(self, inside: Float64[np.ndarray, "m r"], kept: np.ndarray) -> float:
         """Participation ratio of the variance inside classes, on a sample of the rows."""
@@ -119,6 +123,18 @@ class NeuralCollapse:
         squares = np.einsum("ij,ij->i", sample, sample)
         pairs = float(((sample @ sample.T) ** 2).sum() - (squares**2).sum())
         return max(1.0, float(squares.sum() ** 2 / pairs)) if pairs > 0 else 1.0
+
+
+def _noise(inside: Float64[np.ndarray, "m r"], cell: Int[np.ndarray, " m"], group: Int[np.ndarray, " m"]) -> float:
+    """Expected squared error of a class mean of one fold, from how its groups differ; 0 where each cell has one."""
+    parts, part = np.unique(np.column_stack([cell, group]), axis=0, return_inverse=True)
+    of, count = parts[:, 0], np.bincount(cell)
+    left = inside - (_sums(inside, cell, len(count)) / np.maximum(count, 1)[:, None])[cell]
+    squares = np.einsum("ij,ij->i", sums := _sums(left, part.ravel(), len(parts)), sums) / count[of] ** 2.0
+    n_groups = np.bincount(of, minlength=len(count))
+    several = n_groups > 1
+    error = np.bincount(of, squares, minlength=len(count))[several] * (n_groups / np.maximum(n_groups - 1, 1))[several]
+    return float(error.mean()) if several.any() else 0.0
 
 
 def _within(

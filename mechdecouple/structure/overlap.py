@@ -43,7 +43,7 @@ def coding_overlap(X: Float[np.ndarray, "n d"], Y: Num[np.ndarray, "m k"] | Bool
         a value in [0, 1], or NaN for ``OVERLAP_REASON``.
 
     Raises:
-        InputError: activations that are not finite, lengths that differ.
+        InputError: activations or concept values that are not finite, lengths that differ.
 
     >>> Y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     >>> round(coding_overlap(Y @ np.eye(2), Y), 9), round(coding_overlap(Y @ np.array([[1.0, 0], [1, 1]]), Y), 4)
@@ -53,6 +53,9 @@ def coding_overlap(X: Float[np.ndarray, "n d"], Y: Num[np.ndarray, "m k"] | Bool
     if len(Y) != len(X):
         raise InputError(f"{len(X)} rows of activations and {len(Y)} of concepts: expected equal lengths")
     Y = np.asarray(Y, dtype=np.float64)
+    if np.isinf(Y).any():
+        row, column = np.argwhere(np.isinf(Y))[0]
+        raise InputError(f"concept {column} is {Y[row, column]} at row {row}: expected a number, or NaN for unknown")
     known = ~np.isnan(Y).any(axis=1)
     X, Y = X[known], Y[known]
     k = Y.shape[1]
@@ -74,4 +77,6 @@ def coding_overlap(X: Float[np.ndarray, "n d"], Y: Num[np.ndarray, "m k"] | Bool
 
 def random_overlap(d: int) -> float:
     """Expected |cos| of two random directions in d dimensions, √(2/πd) (exact to order 1/d)."""
+    if d < 1:
+        raise InputError(f"{d} dimensions: expected at least one")
     return math.sqrt(2 / (math.pi * d))

@@ -71,6 +71,8 @@ def functional_rms(
 
 def noise_std(scale: float, rms: float, d: int) -> float:
     """Standard deviation per dimension of isotropic noise in d dimensions whose total rms is ``scale · rms``."""
+    if d < 1:
+        raise InputError(f"{d} dimensions: expected at least one")
     return scale * rms / math.sqrt(d)
 
 
@@ -116,14 +118,24 @@ class NoiseTolerance:
 
     Attributes:
         reason: why a value is NaN.
+
+    Raises:
+        InputError: no scales, or numbers of scales or items that differ.
     """
 
     def __init__(
-        self, scales: Num[np.ndarray, " s"], correct: Num[np.ndarray, "s n"], clean: Num[np.ndarray, " n"]
+        self, scales: Num[np.ndarray, " s"], correct: Num[np.ndarray, "t n"], clean: Num[np.ndarray, " m"]
     ) -> None:
+        if correct.shape != (len(scales), len(clean)) or not len(scales):
+            raise InputError(
+                f"correctness has shape {correct.shape}, expected ({len(scales)}, {len(clean)}), by noise scale and "
+                "item, with one scale at least"
+            )
         self._scales, self._correct, self._clean = scales, np.asarray(correct, float), np.asarray(clean, float)
         self.reason = f"accuracy does not fall to 90 % of its clean value up to noise scale {scales[-1]:g}"
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float:
         rows = np.arange(len(self._clean)) if rows is None else rows
+        if len(rows) == 0:
+            return math.nan
         return noise_tolerance(self._scales, self._correct[:, rows].mean(axis=1), float(self._clean[rows].mean()))

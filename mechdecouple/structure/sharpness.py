@@ -95,6 +95,8 @@ class RelativeSharpness:
         """The largest eigenvalue on the kept rows."""
         if self.reason or rows is None:
             return self.value
+        if len(rows) == 0:
+            return math.nan
         return float(np.linalg.eigvalsh(self.curvature[rows].mean(axis=0))[-1])
 
 

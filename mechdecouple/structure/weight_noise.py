@@ -98,7 +98,12 @@ def noisy_losses(
 
     Returns:
         means over both signs, by draw, size and item; infinite or NaN where the model breaks.
+
+    Raises:
+        InputError: no draws.
     """
+    if draws < 1:
+        raise InputError(f"{draws} draws of noise: expected at least one")
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(draws):
@@ -154,18 +159,29 @@ class WeightNoise:
 
     Attributes:
         draws: r; reason: why a value is NaN.
+
+    Raises:
+        InputError: no draws, or numbers of sizes or items that differ.
     """
 
     reason = "the loss under weight noise is not finite"
 
     def __init__(
-        self, sizes: Num[np.ndarray, " s"], losses: Float[np.ndarray, "r s n"], clean: Float[np.ndarray, " n"]
+        self, sizes: Num[np.ndarray, " s"], losses: Float[np.ndarray, "r t n"], clean: Float[np.ndarray, " m"]
     ) -> None:
-        self._sizes, self._rise = sizes, losses - clean
+        if losses.shape[1:] != (len(sizes), len(clean)) or not len(losses):
+            raise InputError(
+                f"losses have shape {losses.shape}, expected [draws, {len(sizes)}, {len(clean)}], by size and item, "
+                "with one draw at least"
+            )
+        with np.errstate(invalid="ignore"):
+            self._sizes, self._rise = sizes, losses - clean
         self.draws = len(losses)
 
     def __call__(self, rows: Int[np.ndarray, " m"] | None = None) -> float:
         kept = self._rise if rows is None else self._rise[:, :, rows]
+        if kept.shape[2] == 0:
+            return float("nan")
         return weight_noise_slope(self._sizes, kept.mean(axis=(0, 2)))
 
     def draw_error(self) -> float:

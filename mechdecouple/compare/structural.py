@@ -61,12 +61,11 @@ def measure(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
 
 
 def _geometry(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
-    constant = "the activations are constant here, or there are too few rows"
-    for metric, of in (
-        (PARTICIPATION_RATIO, structure.participation_ratio_jackknife),
-        (EFFECTIVE_RANK, structure.effective_rank_jackknife),
-    ):
-        yield Measured(metric, "", of(X, labels.blocks, labels.n_groups), constant)
+    constant = "the activations are constant here, or there are too few groups to tell their variance from noise"
+    ratio = structure.participation_ratio_jackknife(X, labels.blocks, labels.n_groups, labels.groups)
+    yield Measured(PARTICIPATION_RATIO, "", ratio, constant)
+    rank = structure.effective_rank_jackknife(X, labels.blocks, labels.n_groups)
+    yield Measured(EFFECTIVE_RANK, "", rank, constant)
     dimension = structure.intrinsic_dimension_subsampled(X, labels.groups, seed=labels.seed)
     yield Measured(INTRINSIC_DIMENSION, "", dimension, structure.IntrinsicDimension.reason)
     if labels.answers is None:
@@ -105,7 +104,7 @@ def _concepts(X: np.ndarray, labels: Labels) -> Iterator[Measured]:
     collateral = structure.ErasureCollateral(X, Y, labels.context, labels.groups)
     yield from each(collateral, (ERASURE_COLLATERAL, 0.0))
     additive = structure.AdditiveShare(X, Y, labels.context, labels.groups)
-    yield Measured(ADDITIVE_SHARE, "", _jackknife(additive, labels), additive.reason)
+    yield Measured(ADDITIVE_SHARE, "", _jackknife(additive, labels), additive.reason, additive.null())
     overlap = _jackknife(lambda rows: structure.coding_overlap(X[rows], Y[rows]), labels)
     yield Measured(CODING_OVERLAP, "", overlap, structure.OVERLAP_REASON, structure.random_overlap(X.shape[1]))
 

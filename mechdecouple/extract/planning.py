@@ -15,7 +15,7 @@ from torch import Tensor
 
 import mechdecouple
 from mechdecouple.activations import store
-from mechdecouple.errors import InputError
+from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.extract.pick import Picker, check_position, pick_array, picked_tokens
 from mechdecouple.models import Batch, Encoded, HookedModel, batches, collate, encode
 from mechdecouple.tasks import Task
@@ -180,7 +180,15 @@ def _widths(draft: Plan) -> dict[str, int]:
     numbers = draft.batches[0][:1]
     batch = collate(draft.items, numbers, model=draft.model)
     with torch.inference_mode():
-        found = draft.model.forward(batch, capture=tuple(draft.hook_points), logits=False).activations
+        try:
+            found = draft.model.forward(batch, capture=tuple(draft.hook_points), logits=False).activations
+        except RuntimeError as error:
+            if not isinstance(draft.items, np.ndarray):
+                raise
+            raise MismatchError(
+                f"model {draft.model.name!r} cannot take the task's inputs, {tuple(draft.items.shape[1:])} an item: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
         picker = draft.picker(numbers, batch)
         take = (lambda values, _: pick_array(values, draft.position)) if picker is None else picker
         return {name: take(found[name], name).shape[1] for name in draft.hook_points}

@@ -76,7 +76,11 @@ def coding_overlap(X: Float[np.ndarray, "n d"], Y: Num[np.ndarray, "m k"] | Bool
 
 
 def random_overlap(d: int) -> float:
-    """Expected |cos| of two random directions in d dimensions, √(2/πd) (exact to order 1/d)."""
+    """Expected |cos| of two random directions in d dimensions: Γ(d/2) / (√π Γ((d + 1)/2)), about √(2/πd); 1 for d = 1.
+
+    >>> round(random_overlap(1), 9), round(random_overlap(2) * math.pi, 9)
+    (1.0, 2.0)
+    """
     if d < 1:
         raise InputError(f"{d} dimensions: expected at least one")
-    return math.sqrt(2 / (math.pi * d))
+    return math.exp(math.lgamma(d / 2) - math.lgamma((d + 1) / 2)) / math.sqrt(math.pi)

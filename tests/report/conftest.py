@@ -97,6 +97,11 @@ def structure_rows(concepts):
         ),
     ):
         rows.append(Measurement(metric=metric, family=family, estimate=estimate, model=A, model_b=B, position="last"))
+    for i, point in enumerate(POINTS):
+        for metric, family in (("ccgp", "fracture"), ("functional_participation_ratio", "geometry")):
+            difference = near(0.1 * i, 0.05, null=0.0, p=0.5 / (1 + i) ** 2)
+            place = {"model": A, "model_b": B, "hook_point": point, "hook_point_b": point, "position": "last"}
+            rows.append(Measurement(metric=metric, family=family, estimate=difference, **place))
     return rows
 
 

@@ -120,7 +120,7 @@ def test_other_results():
     assert isinstance(figure.axes[0], Axes) and "position" in drawn(figure)
     with pytest.raises(InputError, match="drawn in one way"):
         plot(acts, "gate")
-    with pytest.raises(InputError, match="cannot draw a dict; it draws Comparison, Activations"):
+    with pytest.raises(InputError, match="cannot draw a dict; it draws Comparison, ManyComparison, Activations"):
         plot({})
 
 

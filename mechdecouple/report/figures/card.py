@@ -27,6 +27,7 @@ SHEET = Sheet(
     panels,
     "The structure of both models on one page: performance and its paired difference against the margin of equality, "
     "answers under activation noise; generalisation over contexts, what one erasure leaves, overlap of concepts and "
-    "directions in use, layer by layer with 95 % bands; similarity of all pairs of layers, of the whole and of what "
-    "the answers depend on; and every primary difference in units of its margin.",
+    "directions in use, layer by layer with 95 % bands (functional: of what the answers depend on); similarity of all"
+    " pairs of layers, of the whole and of what the answers depend on; and every primary difference in units of its "
+    "margin.",
 )

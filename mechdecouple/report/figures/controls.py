@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -13,7 +15,7 @@ from mechdecouple.report.style import COLOURS, GREY, LINES, MARKERS
 from mechdecouple.report.view import View
 
 _PROBE = "probe_accuracy_held_out"
-_BASELINES = (
+_BASELINES: tuple[tuple[str, Any, str], ...] = (
     ("probe_accuracy_untrained", LINES[2], "untrained copy"),
     ("probe_accuracy_embedding", USED, "first hook point"),
 )
@@ -61,6 +63,6 @@ SHEET = Sheet(
     "What the accuracy of probes means: held-out AUROC beside that in an untrained copy (dotted) and at the first hook "
     "point (dash-dotted), and how far it lies above the higher of the two; accuracy above that on random labels of the "
     "same kind (selectivity); and how many times shorter an online code makes the labels (compression). Dashed: "
-    "nothing gained. Several concepts: their mean; of one: with its 95 % band.",
+    "nothing gained. Of several concepts the mean is drawn, of one its 95 % band as well.",
     columns=2,
 )

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from mechdecouple.report.figures.panel import Panel, Sheet
-from mechdecouple.report.metrics import FUNCTIONAL, title
+from mechdecouple.report.metrics import FUNCTIONAL, METRICS, title
 from mechdecouple.report.style import COLOURS, GREY
 from mechdecouple.report.view import Table, View, shorten
 
@@ -40,7 +40,8 @@ def _draw(view: View, ax: Axes) -> None:
     rows = table(view)
     points = tuple(dict.fromkeys(rows.hook_point))
     names = list(dict.fromkeys(zip(rows.metric, rows.concept, strict=True)))
-    names.sort(key=lambda name: name[0] in FUNCTIONAL)
+    order = {metric: i for i, metric in enumerate(METRICS)}
+    names.sort(key=lambda name: order.get(name[0], len(order)))
     at = {(m, c, p): (v, t, q) for m, c, p, v, t, q in zip(
         rows.metric, rows.concept, rows.hook_point, rows.value, rows.t, rows.p, strict=True
     )}  # fmt: skip
@@ -93,6 +94,7 @@ SHEET = Sheet(
     panels,
     "Every measure of structure at every pair of hook points: A less B on the measure's own scale. Coloured cells "
     "stand out at a false-discovery rate of 5 % over the whole map (Benjamini-Hochberg); below the line, of what the "
-    "answers depend on (functional); grey: not compared. Where concepts are too many for the page, each metric is "
-    "shown for the one in which the models differ most. The map describes; verdicts rest on the primary metrics.",
+    "answers depend on (functional); grey: not compared; inert: the answers do not depend on it. Where concepts are "
+    "too many for the page, each metric is shown for the one in which the models differ most. The map describes; "
+    "verdicts rest on the primary metrics.",
 )

@@ -48,7 +48,9 @@ def _styles(view: View, metric: str, most: int) -> list[Line2D]:
     concepts = view.concepts(metric)
     if _draws_used(view, metric):
         return [Line2D([], [], color=GREY, label="functional", **_USED_LINE)]
-    if not 1 < len(concepts) <= most:
+    if len(concepts) > most:
+        return [Line2D([], [], color=GREY, linewidth=1.8, label=f"mean of {len(concepts)} concepts (thin: each)")]
+    if len(concepts) < 2:
         return []
     return [Line2D([], [], color=GREY, linestyle=style, label=c) for c, style in zip(concepts, LINES, strict=False)]
 
@@ -89,16 +91,6 @@ def _draw(view: View, ax: Axes, metric: str, context: str | None, most: int) -> 
     else:
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
-    if len(concepts) > most:
-        ax.text(
-            0.02,
-            0.04,
-            f"thick: mean of {len(concepts)} concepts",
-            transform=ax.transAxes,
-            color=GREY,
-            fontsize=7,
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
-        )
 
 
 def positions(view: View, which: int) -> dict[str, float]:

@@ -155,8 +155,8 @@ def _strip(many: ManyComparison, contrast: ArmContrast, ax: Axes) -> None:
         for label in ax.get_xticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor")
     ax.set_title(title(contrast.metric.name))
-    tested = f"p = {contrast.p:.2g}" + ("" if np.isnan(contrast.p_adjusted) else f", Holm {contrast.p_adjusted:.2g}")
-    ax.set_xlabel(tested, color=GREY)
+    tested = f"p {contrast.p:.2g}" + ("" if np.isnan(contrast.p_adjusted) else f", Holm {contrast.p_adjusted:.2g}")
+    ax.set_xlabel(tested, color=GREY, fontsize=7)
     ax.set_ylabel({"higher": "↑ tidier", "lower": "↓ tidier", "": ""}[contrast.metric.direction])
 
 

@@ -21,7 +21,7 @@ BRIER = Metric(
     source="Brier 1950; decomposition Murphy 1973, within-bin terms Stephenson et al. 2008",
 )  # fmt: skip
 ECE_DEBIASED = Metric(
-    name="ece_debiased", family="behavior", title="calibration error (debiased)", range="[-0.2, 1], 0 = calibrated",
+    name="ece_debiased", family="behavior", title="calibration error (debiased)", range="[-0.2, 1]",
     direction="lower", measures="mean gap of confidence and accuracy within bins of confidence, free of plug-in bias",
     null="0, in expectation, for a perfectly calibrated model", invariances="any change inside that keeps the answers",
     source="plug-in: 1706.04599; its bias: 1909.10155", margin=0.02,

@@ -118,5 +118,5 @@ def alignment_note(chosen: Sequence[Site], spent: np.ndarray, task: Task) -> str
     pairs = ", ".join(f"{site.a} with {site.b}" for site in chosen)
     return (
         f"Layers are paired in order by similarity (debiased CKA) on {n_groups} of {n_all} groups of items, which are "
-        f"kept out of everything measured inside: {pairs}."
+        f"kept out of everything measured at these pairs: {pairs}."
     )

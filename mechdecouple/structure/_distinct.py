@@ -46,13 +46,17 @@ def distinct(
     Cost: a few n x d x e products; with n < d give rows in the basis of their span.
     """
     order = np.argsort(group, kind="stable")
-    X, Y, group = X[order], Y[order], group[order]
+    same = Y is X
+    X, group = X[order], group[order]
+    Y = X if same else Y[order]
     block = np.zeros(len(X), dtype=int) if blocks is None else np.unique(blocks[order], return_inverse=True)[1]
     n_blocks = int(block.max()) + 1
     sizes = np.bincount(group)
     starts = np.cumsum(sizes) - sizes
-    X, Y = X - X.mean(axis=0), Y - Y.mean(axis=0)
-    sums = np.add.reduceat(X, starts), np.add.reduceat(Y, starts)
+    X = X - X.mean(axis=0)
+    Y = X if same else Y - Y.mean(axis=0)
+    sum_x = np.add.reduceat(X, starts)
+    sums = sum_x, sum_x if same else np.add.reduceat(Y, starts)
     of_group = block[starts]
     parts = [
         (X[rows].T @ Y[rows], sums[0][own].T @ sums[1][own])
@@ -85,8 +89,9 @@ class _Inside:
             members = np.flatnonzero(sizes == size)
             for own in np.array_split(members, max(1, len(members) * int(size) ** 2 // _CHUNK_PAIRS)):
                 rows = starts[own][:, None] + np.arange(size)
-                grams = [np.einsum("gid,gjd->gij", Z[rows], Z[rows]) for Z in (X, Y)]
-                self._parts.append((own, rows, *grams))
+                gram = np.einsum("gid,gjd->gij", X[rows], X[rows])
+                other = gram if Y is X else np.einsum("gid,gjd->gij", Y[rows], Y[rows])
+                self._parts.append((own, rows, gram, other))
         self._n = len(sizes)
 
     def of(self, kept: np.ndarray, mean_x: np.ndarray, mean_y: np.ndarray) -> np.ndarray:

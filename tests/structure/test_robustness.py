@@ -97,3 +97,19 @@ def test_unusable_gradients_are_refused():
         functional_rms(np.eye(3), np.ones((4, 2)))
     with pytest.raises(InputError, match="share"):
         functional_rms(np.eye(3), np.ones((4, 3)), share=0.0)
+
+
+def test_replicates_of_noise_tolerance_follow_the_recomputed_ones():
+    """Where the curve is smooth and items are many, both give one standard error; without noise in it, the same one."""
+    rng = np.random.default_rng(0)
+    scales, n = np.geomspace(0.25, 32, 15), 20_000
+    strength = 3 * np.exp(0.8 * rng.normal(size=n))
+    right = (strength / scales[:, None] + rng.normal(size=(15, n)) > 0).astype(float)
+    statistic, blocks = NoiseTolerance(scales, right, np.ones(n)), jackknife_blocks(np.arange(n))
+    smooth, plain = jackknife(statistic, blocks), jackknife(lambda rows: statistic(rows), blocks)
+    assert smooth.value == plain.value
+    assert np.corrcoef(smooth.replicates, plain.replicates)[0, 1] > 0.95
+    assert smooth.standard_error() == pytest.approx(plain.standard_error(), rel=0.25)
+    assert statistic.left_out(np.arange(n)) == pytest.approx(statistic(), rel=1e-12)
+    never = NoiseTolerance(scales, np.ones((15, 4)), np.ones(4))
+    assert np.isnan(never.left_out(np.arange(3)))

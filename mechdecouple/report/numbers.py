@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from mechdecouple.report.metrics import FUNCTIONAL, METRICS, describe, title
 from mechdecouple.report.sections import Section
@@ -14,7 +15,7 @@ Row = dict[str, str]
 def contrast_table(view: View, section: Section) -> list[dict[str, str]]:
     """The paired differences of one family, each against its margin."""
     rows = []
-    for row in view.contrasts().itertuples():
+    for row in view.contrasts.itertuples():
         if row.metric not in section.metrics:
             continue
         where = f", {row.context}" if row.context else ""
@@ -60,31 +61,29 @@ def _numbers(view: View, metric: str) -> list[Row]:
     if not len(of):
         return []
     # hook points of B that A lacks get rows of their own; what is read at one chosen place is told by condition
-    keyed = (
-        ["concept", "context"]
-        if (of.groupby("model").hook_point.nunique() <= 1).all()
-        else ["hook_point", "concept", "context"]
-    )
-    rows = []
-    for _, at in of.groupby(keyed, sort=False):
-        cells = [at[at.model == model] for model in view.names]
-        shown = [interval(c.iloc[0]) if len(c) else "" for c in cells]
-        places = list(dict.fromkeys(p for c in cells for p in c.hook_point if p))
-        reasons = list(dict.fromkeys(r for c in cells for r in c.reason if r))
-        null = next((v for c in cells for v in c.null if math.isfinite(v)), math.nan)
-        rows.append(
-            {
-                "metric": title(metric),
-                "place": " | ".join(places),
-                "of": ", ".join(x for x in (at.concept.iloc[0], at.context.iloc[0]) if x),
-                "a": shown[0],
-                "b": shown[1],
-                "null": number(null, 2),
-                "n": str(max((int(n) for c in cells for n in c.n), default=0)),
-                "note": "; ".join(reasons),
-            }
-        )
-    return rows
+    chosen = (of.groupby("model").hook_point.nunique() <= 1).all()
+    cells: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in of[of.model.isin(view.names)].itertuples():
+        key = ("" if chosen else row.hook_point, row.concept, row.context)
+        cells.setdefault(key, {}).setdefault(row.model, row)
+    return [_beside(view, metric, own) for own in cells.values()]
+
+
+def _beside(view: View, metric: str, own: dict[str, Any]) -> Row:
+    """One metric at one place: the rows of the models, each in its column."""
+    found = [own[model] for model in view.names if model in own]
+    places = dict.fromkeys(row.hook_point for row in found if row.hook_point)
+    null = next((row.null for row in found if math.isfinite(row.null)), math.nan)
+    return {
+        "metric": title(metric),
+        "place": " | ".join(places),
+        "of": ", ".join(x for x in (found[0].concept, found[0].context) if x),
+        "a": interval(own[view.names[0]]) if view.names[0] in own else "",
+        "b": interval(own[view.names[1]]) if view.names[1] in own else "",
+        "null": number(null, 2),
+        "n": str(max(int(row.n) for row in found)),
+        "note": "; ".join(dict.fromkeys(row.reason for row in found if row.reason)),
+    }
 
 
 def pair_tables(view: View, section: Section) -> list[tuple[str, list[Row]]]:

@@ -62,7 +62,7 @@ def gate(view: View) -> str:
 
 def contrasts(view: View) -> str:
     """Every paired difference of a primary metric against its margin."""
-    found = [r for r in view.contrasts().itertuples() if math.isfinite(r.value)]
+    found = [r for r in view.contrasts.itertuples() if math.isfinite(r.value)]
     rows = [[f"{title(r.metric)}{', ' if r.context else ''}{r.context}", *_two(r), f"{r.margin:g}"] for r in found]
     return _table(["metric", "A − B", "95 % interval", "margin"], rows, "lrlr")
 

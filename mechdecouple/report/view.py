@@ -130,6 +130,7 @@ class View:
             return "Not measured."
         return sentence(reasons[0]) if reasons else "Nothing is defined here."
 
+    @cached_property
     def contrasts(self) -> Table:
         """Paired differences of primary metrics: metric, context, value, low, high, p, margin, scale, reason."""
         found = []

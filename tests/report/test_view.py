@@ -32,6 +32,6 @@ def test_items_of_the_gate_are_the_honest_ones(whole):
 
 
 def test_contrasts_without_a_statement_carry_the_reason(whole):
-    rows = View(whole).contrasts().set_index("metric")
+    rows = View(whole).contrasts.set_index("metric")
     assert np.isnan(rows.value["participation_ratio"]) and "constant" in rows.reason["participation_ratio"]
     assert np.isnan(rows.value["matched_share_excess"]) and "not good enough" in rows.reason["matched_share_excess"]

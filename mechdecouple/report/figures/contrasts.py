@@ -14,7 +14,7 @@ _LINEAR_UP_TO = 12
 
 
 def defined(view: View) -> Table:
-    found = view.contrasts()
+    found = view.contrasts
     return found[np.isfinite(found.value.astype(float))].reset_index(drop=True)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mechdecouple.report.figures.layers import USED, layer_axis, layer_panel, positions
+from mechdecouple.report.figures.layers import USED, layer_axis, layer_panel, markers, positions
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.metrics import title
-from mechdecouple.report.style import COLOURS, GREY, LINES, MARKERS
+from mechdecouple.report.style import COLOURS, GREY, LINES
 from mechdecouple.report.view import View
 
 _PROBE = "probe_accuracy_held_out"
@@ -34,7 +34,8 @@ def _probe(view: View, ax: Axes) -> None:
         own = view.mean_curve(_PROBE, model)
         x = np.array([where[p] for p in own.points])
         ax.fill_between(x, own.low, own.high, color=COLOURS[which], alpha=0.18, linewidth=0)
-        ax.plot(x, own.value, color=COLOURS[which], marker=MARKERS[which])
+        ax.plot(x, own.value, color=COLOURS[which])
+        markers(ax, x, own, which)
         for metric, style, _ in _BASELINES:
             base = view.mean_curve(metric, model)
             at = np.array([where[p] for p in base.points])

@@ -119,10 +119,7 @@ def _line(ax: Axes, curve: Curve, where: dict[str, float], which: int, style: st
         return
     ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.18 if alone else 0.1, linewidth=0)
     ax.plot(x, curve.value, color=colour, linestyle=style)
-    for mask, face in ((~curve.inert, colour), (curve.inert, "white")):
-        ax.plot(
-            x[mask], curve.value[mask], MARKERS[which], markerfacecolor=face, markeredgecolor=colour, linestyle="none"
-        )
+    markers(ax, x, curve, which)
     held = np.isfinite(curve.value) & np.isfinite(curve.low)
     if held.sum() == 1:  # a band of one point would not be seen
         ends = [(curve.value - curve.low)[held], (curve.high - curve.value)[held]]
@@ -132,10 +129,15 @@ def _line(ax: Axes, curve: Curve, where: dict[str, float], which: int, style: st
 def _mean_line(ax: Axes, mean: Curve, where: dict[str, float], which: int) -> None:
     x = np.array([where[p] for p in mean.points])
     ax.plot(x, mean.value, color=COLOURS[which], linewidth=1.8)
-    for mask, face in ((~mean.inert, COLOURS[which]), (mean.inert, "white")):
+    markers(ax, x, mean, which)
+
+
+def markers(ax: Axes, x: np.ndarray, curve: Curve, which: int) -> None:
+    """A curve's markers: hollow at hook points that the answers do not depend on."""
+    for mask, face in ((~curve.inert, COLOURS[which]), (curve.inert, "white")):
         ax.plot(
             x[mask],
-            mean.value[mask],
+            curve.value[mask],
             MARKERS[which],
             markerfacecolor=face,
             markeredgecolor=COLOURS[which],

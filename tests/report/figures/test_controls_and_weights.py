@@ -9,6 +9,7 @@ from mechdecouple.report.view import View
 
 
 def lines(ax, colour):
+    """The curves of a colour by their style; markers are drawn apart."""
     return {line.get_linestyle(): line for line in ax.get_lines() if line.get_color() == colour}
 
 

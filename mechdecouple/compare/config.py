@@ -56,7 +56,7 @@ class CompareConfig(BaseModel):
     alignment: Literal["depth", "similarity"] = _option(
         "depth",
         "how layers of models of unequal depth are paired: by relative depth, or in order by similarity, for which a "
-        "fifth of the groups is spent and kept out of what is measured inside",
+        "fifth of the groups is spent and kept out of structure, similarity, robustness and features",
     )
     families: tuple[Family, ...] = _option(FAMILIES, "measurements to make")
     fold_ln: bool = _option(False, "fold LayerNorm weights into the layers that read them, in both models")

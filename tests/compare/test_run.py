@@ -16,7 +16,7 @@ STRUCTURE = ("geometry", "fracture", "entanglement")
 def of_pair(comparison):
     """Paired differences over all hook points: on one metric's scale (agreement and similarities are none)."""
     table = comparison.frame()
-    table = table[(table.model_b != "") & (table.family != "similarity")]
+    table = table[(table.model_b != "") & ~table.family.isin(["similarity", "ancestry"])]
     of_map = table.family.isin(STRUCTURE) & (table.hook_point != "")
     return table[~of_map & ~table.metric.isin(["agreement", "matched_share"])]
 
@@ -65,7 +65,7 @@ def test_a_model_against_itself_differs_in_nothing(itself):
     assert itself.gate.outcome == "equal"
     assert itself.gate.agreement.value == 1
     families = {v.family for v in itself.verdicts}
-    assert families == {"calibration", "structure", "similarity", "robustness", "sae", "belief"}
+    assert families == {"calibration", "structure", "similarity", "robustness", "ancestry", "sae", "belief"}
     assert not any(itself.differs(family) for family in ("gate", *families))
     assert [v.sentence for v in itself.verdicts if v.flagged] == []
     assert not any(flag for v in itself.verdicts for flag in v.flags.values())
@@ -82,6 +82,8 @@ def test_a_model_against_itself_has_no_difference_in_any_metric(itself):
     assert {"ccgp", "parallelism", "effective_rank"} < set(everywhere.metric) and (everywhere.value.abs() < 1e-9).all()
     assert (everywhere.p.dropna() > 0.99).all()
     assert (found.value == 0).all()
+    table = itself.frame().set_index("metric").value
+    assert (table["weight_change"] == 0).all() and (table["graft_effect"] == 0).all()
 
 
 def test_a_model_against_itself_is_fully_similar(itself):

@@ -38,7 +38,7 @@ def render_many(many: ManyComparison, png: bytes, width: int, height: int) -> st
         m=many,
         unit=UNIT,
         cards=list(_cards(many)),
-        remarks=many._remarks,
+        remarks=many.remarks,
         picture={
             "data": Markup(base64.b64encode(png).decode("ascii")),
             "width": width,
@@ -57,9 +57,9 @@ def render_many(many: ManyComparison, png: bytes, width: int, height: int) -> st
 def _cards(many: ManyComparison) -> Iterator[dict[str, Any]]:
     style, mark, status = _GATE[many.gate.outcome]
     yield _card(style, mark, status, "Equally accurate?", many.gate.sentence, gate=True)
-    for name, sentence in many._said.items():
+    for name, sentence in many.sentences.items():
         yield _card(*_ARMS[many.flags[name]], title(name), sentence)
-    yield _card("unknown", "·", "Described", "Distances inside", many._distance_said)
+    yield _card("unknown", "·", "Described", "Distances inside", many.distance_sentence)
 
 
 def _card(style: str, mark: str, status: str, what: str, sentence: str, gate: bool = False) -> dict[str, Any]:

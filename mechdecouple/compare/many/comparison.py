@@ -197,17 +197,19 @@ class ManyComparison:
         marks = {True: "!", False: "-", None: "?"}
         gate = {"equal": "=", "different": "!"}.get(self.gate.outcome, "?")
         lines = [head, "-" * len(head), f"[{gate}] {self.gate.sentence}"]
-        lines += [f"[{marks[self.flags[name]]}] {said}" for name, said in self._said.items()]
-        lines.append(f"[ ] {self._distance_said}")
-        return "\n".join([*lines, *(f"(note) {note}" for note in self._remarks), UNIT])
+        lines += [f"[{marks[self.flags[name]]}] {said}" for name, said in self.sentences.items()]
+        lines.append(f"[ ] {self.distance_sentence}")
+        return "\n".join([*lines, *(f"(note) {note}" for note in self.remarks), UNIT])
 
     @property
-    def _remarks(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """What bounds the statements: too few runs to decide anything, and the notes."""
         short = shortfall([len(runs) for runs in self.arms.values()], self.alpha, self._n_tests)
         return [short, *self.notes] if short else list(self.notes)
 
     @property
-    def _said(self) -> dict[str, str]:
+    def sentences(self) -> dict[str, str]:
+        """Metric -> what may be said of its difference between the arms."""
         return {
             c.metric.name: contrast_sentence(c, self.flags[c.metric.name], self.alpha)
             for c in self.contrasts
@@ -215,7 +217,8 @@ class ManyComparison:
         }
 
     @property
-    def _distance_said(self) -> str:
+    def distance_sentence(self) -> str:
+        """Whether runs of different arms lie further apart than runs of one."""
         arm = [self.arm_of[run] for run in self.labels]
         tested = [c for c in self.contrasts if c.metric.name != PERFORMANCE.name]
         p = np.array([self.distance_share.p, *(c.p for c in tested)], dtype=float)
@@ -225,7 +228,7 @@ class ManyComparison:
         return f"<ManyComparison of {len(self.labels)} runs in {len(self.arms)} arms on {self.task!r}>"
 
     def _repr_html_(self) -> str:
-        said = [self.gate.sentence, *self._said.values(), self._distance_said, *self._remarks]
+        said = [self.gate.sentence, *self.sentences.values(), self.distance_sentence, *self.remarks]
         rows = []
         for c in self.contrasts:
             cells = {arm: str(c.arm_mean(arm)) for arm in self.arms}

@@ -104,7 +104,9 @@ def second_order_jackknife(without: Callable[..., Number | np.ndarray], n_blocks
     excess = 2 * n_blocks * (n_blocks - 1.5) / (n_blocks - 1) ** 2 - 1
     first = (n_blocks - 1) / n_blocks * ((one - one.mean(axis=0)) ** 2).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(first > 0, np.clip(1 - excess * second / first, 0.5, 1.0), 1.0)
+        # A tenth of the variance is left in for the noise of the correction itself.
+        surplus = (excess * second / first - 0.1) / 0.9
+        share = np.where(first > 0, np.clip(1 - surplus, 0.5, 1.0), 1.0)
     return Replicates(value, one.mean(axis=0) + np.sqrt(share) * (one - one.mean(axis=0)), "jackknife", n_groups)
 
 

@@ -45,13 +45,16 @@ def kept(comparison, model):
 def itself(quick):
     points = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_post"]
     task, less = zoo.task("demo-tidy", 1200), {"probe_items": 64, "sae_width": 16, "hook_points": points}
+    less["families"] = ["structure", "similarity", "robustness", "ancestry", "sae", "beliefs"]
     return compare("zoo:demo-tidy", "zoo:demo-tidy", task, **(quick | less), **AT)
 
 
 @pytest.fixture(scope="module")
 def twins(quick):
-    families = ["structure", "similarity", "robustness"]
-    return compare("zoo:factored", "zoo:fractured", "zoo:factored", **quick, **AT, families=families)
+    families, points = ["structure", "similarity", "robustness"], [f"blocks.{i}.hook_resid_post" for i in range(3)]
+    return compare(
+        "zoo:factored", "zoo:fractured", "zoo:factored", **quick, **AT, families=families, hook_points=points
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,15 @@ from mechdecouple.report.style import BAND, COLOURS, GREY, PAGE, new_figure, sty
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """Coverage of every interval (left), rejections of every test (right)."""
+    """Coverage of every interval (above), rejections of every test (below)."""
     parts = [[r for r in rows if (r.kind in ("size", "exact")) == test] for test in (False, True)]
     shown = [(part, test) for part, test in zip(parts, (False, True), strict=True) if part]
-    tallest = max(len(part) for part, _ in shown)
+    heights = [len(part) + 3 for part, _ in shown]
     with styled():
-        drawing = new_figure(PAGE * len(shown), 0.9 + 0.17 * tallest)
-        for i, (part, test) in enumerate(shown):
-            _dots(drawing.add_subplot(1, len(shown), i + 1), part, test)
+        drawing = new_figure(PAGE, 0.15 * sum(heights))
+        grid = drawing.add_gridspec(len(shown), 1, height_ratios=heights)
+        for place, (part, test) in zip(grid, shown, strict=True):
+            _dots(drawing.add_subplot(place), part, test)
     return drawing
 
 

@@ -12,9 +12,9 @@ from _coverage.worlds import Codes, Labelled, Layout
 
 from mechdecouple import stats, structure
 from mechdecouple.compare.verdict import Contrast, flag
-from mechdecouple.structure import CCGP, CODING_OVERLAP, ERASURE_RESIDUAL, PARTICIPATION_RATIO
+from mechdecouple.structure import CCGP, CODING_OVERLAP, PARTICIPATION_RATIO
 
-METRICS = (CCGP, ERASURE_RESIDUAL, CODING_OVERLAP, PARTICIPATION_RATIO)
+METRICS = (CCGP, CODING_OVERLAP, PARTICIPATION_RATIO)
 
 
 def cases() -> Iterator[Case]:
@@ -23,7 +23,7 @@ def cases() -> Iterator[Case]:
     yield tost("one to five alike items a group", Layout(200, (1, 5), 0.8))
     yield permutation("one row a group", Layout(60))
     yield permutation("three alike rows a group", Layout(60, 3, 0.8))
-    yield false_positives("two rows a group", Layout(100, 2), Codes(fracture=0.4, sigma=0.8, contexts=2))
+    yield false_positives("one row a group", Layout(120), Codes(fracture=0.4, sigma=0.8, contexts=2))
 
 
 def tost(name: str, layout: Layout, discordance: float = 0.12, margin: float = 0.05) -> Case:
@@ -49,7 +49,10 @@ def permutation(name: str, layout: Layout, d: int = 6) -> Case:
 
 
 def false_positives(name: str, layout: Layout, code: Codes) -> Case:
-    """Two models of one distribution on the same items: every difference found between them is false."""
+    """Two models of one distribution on the same items: every difference found between them is false.
+
+    The erasure residual of two such models is the case 'tidy' of that metric.
+    """
 
     def contrasts(rng: np.random.Generator) -> list[Contrast]:
         rows = Labelled.draw(rng, layout, code)
@@ -61,7 +64,6 @@ def false_positives(name: str, layout: Layout, code: Codes) -> Case:
             found.append(
                 [
                     jackknife(structure.Ccgp(X, y, rows.context, rows.group), rows.group),
-                    jackknife(structure.ErasureResidual(X, y, rows.context, rows.group), rows.group)[0],
                     jackknife(lambda kept, X=X: structure.coding_overlap(X[kept], rows.y[kept]), rows.group),
                     structure.participation_ratio_jackknife(X, blocks, layout.groups, rows.group),
                 ]

@@ -78,7 +78,7 @@ def participation_ratio(name: str, layout: Layout, wide: bool) -> Case:
 
     logs = [math.log(s.sum() ** 2 / (s**2).sum()) for s in spectra]
     quantities = [Quantity("log A", logs[0]), Quantity("log A − log B", logs[0] - logs[1])]
-    return Case("participation_ratio", name, layout.groups, quantities, draw, cheap=layout.single)
+    return Case("participation_ratio", name, layout.groups, quantities, draw, cheap=layout.single and not wide)
 
 
 def cka(name: str, layout: Layout, shared: float = 0.5, wide: bool = False) -> Case:
@@ -103,7 +103,7 @@ def cka(name: str, layout: Layout, shared: float = 0.5, wide: bool = False) -> C
     kind = "interior" if shared else "boundary"
     both = truth(shared), truth(shared / 2)
     quantities = [Quantity("A with B", both[0], kind), Quantity("A with B − A with C", both[0] - both[1], kind)]
-    return Case("cka", name, layout.groups, quantities, draw, cheap=layout.single)
+    return Case("cka", name, layout.groups, quantities, draw, cheap=layout.single and not wide)
 
 
 def overlap(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior") -> Case:
@@ -131,7 +131,7 @@ def ccgp(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior", 
         rows, *models = _two_models(rng, layout, a, b, **options)
         return rows, [structure.Ccgp(X, rows.y[:, 0], rows.context, rows.group) for X in models]
 
-    return _paired("ccgp", name, layout, statistics, kind, lambda found: found, cheap=layout.single)
+    return _paired("ccgp", name, layout, statistics, kind, lambda found: found)
 
 
 def residual(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior") -> Case:
@@ -142,7 +142,7 @@ def residual(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interio
     return _paired("erasure_residual", name, layout, statistics, kind, lambda found: found[0])
 
 
-def _paired(metric: str, name: str, layout: Layout, statistics: Callable, kind: str, pick: Callable, cheap=False):
+def _paired(metric: str, name: str, layout: Layout, statistics: Callable, kind: str, pick: Callable) -> Case:
     """The case of a statistic of kept rows, in two models and as their difference."""
 
     def draw(rng: np.random.Generator) -> list[list[float]]:
@@ -156,7 +156,7 @@ def _paired(metric: str, name: str, layout: Layout, statistics: Callable, kind: 
         return [first, second, first - second]
 
     quantities = [Quantity(q, kind=kind) for q in ("A", "B", "A − B")]  # type: ignore[arg-type]
-    return Case(metric, name, layout.groups, quantities, draw, point, cheap=cheap)
+    return Case(metric, name, layout.groups, quantities, draw, point)
 
 
 def _two_models(

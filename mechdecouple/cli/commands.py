@@ -50,9 +50,7 @@ def compare_many(options: argparse.Namespace) -> int:
     for text in options.arm:
         name, sign, runs = text.partition("=")
         if not (name and sign and runs) or name in arms:
-            raise InputError(
-                f"--arm {text!r}: write each arm once, as name=run,run"
-            )
+            raise InputError(f"--arm {text!r}: write each arm once, as name=run,run")
         arms[name] = runs.split(",")
     for name in ("task", "out"):
         if getattr(options, name) is None:

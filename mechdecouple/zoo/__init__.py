@@ -33,7 +33,11 @@ class Demo:
 
 def demo() -> Demo:
     """Two models of equal honest accuracy that differ in structure and in belief."""
-    return Demo("zoo:demo-tidy", "zoo:demo-fractured", "zoo:demo-tidy", {"position": "position_statement"})
+    options = {
+        "position": "position_statement",
+        "families": ("structure", "similarity", "robustness", "sae", "beliefs"),
+    }
+    return Demo("zoo:demo-tidy", "zoo:demo-fractured", "zoo:demo-tidy", options)
 
 
 def names() -> list[tuple[str, str, bool]]:

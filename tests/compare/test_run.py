@@ -61,7 +61,7 @@ def twins(quick):
 def demo(quick):
     pair, points = zoo.demo(), ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     task, families = zoo.task("demo-tidy", 1500), ["structure", "beliefs"]
-    return compare(pair.a, pair.b, task, **quick, **pair.options, hook_points=points, families=families)
+    return compare(pair.a, pair.b, task, **(quick | pair.options | {"hook_points": points, "families": families}))
 
 
 def test_a_model_against_itself_differs_in_nothing(itself):

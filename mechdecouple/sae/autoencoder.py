@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.sparse import csr_matrix
 
 from mechdecouple.errors import InputError, StoreError
 from mechdecouple.sae._saelens import saelens
@@ -69,6 +70,29 @@ class SparseAutoencoder:
         check_activations(X, width=self.d)
         return self._mapped(X, self.sae.encode, self.width, batch_size)
 
+    def encode_sparse(self, X: Float[np.ndarray, "n d"], *, batch_size: int = 1024) -> csr_matrix:
+        """Latents of every row as a sparse matrix, float32 [n, m] with sorted indices; only what fires is stored.
+
+        The dense latents of one batch are held at a time, so memory beyond the nonzeros does not grow with n.
+
+        Raises:
+            InputError: X is not a table of width d, or holds NaN or infinity.
+        """
+        if X.ndim != 2 or len(X) == 0:
+            check_activations(X)
+        values, latents, counts = [], [], []
+        for start in range(0, len(X), batch_size):
+            rows = np.asarray(X[start : start + batch_size])
+            check_activations(rows, width=self.d, first=start)
+            dense = self._mapped(rows, self.sae.encode, self.width, batch_size)
+            at, latent = np.nonzero(dense)
+            values.append(dense[at, latent])
+            latents.append(latent.astype(np.int32))
+            counts.append(np.bincount(at, minlength=len(rows)))
+        indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        parts = np.concatenate(values), np.concatenate(latents), indptr
+        return csr_matrix(parts, shape=(len(X), self.width))
+
     def decode(self, latents: Float[np.ndarray, "n m"], *, batch_size: int = 4096) -> Float[np.ndarray, "n d"]:
         """Activations rebuilt from latents, float32."""
         if latents.ndim != 2 or latents.shape[1] != self.width:
@@ -119,8 +143,12 @@ class SparseAutoencoder:
         return f"SparseAutoencoder({self.architecture}, {self.d} -> {self.width} latents)"
 
 
-def check_activations(X: np.ndarray, *, width: int | None = None) -> None:
+def check_activations(X: np.ndarray, *, width: int | None = None, first: int = 0) -> None:
     """Refuse what is not a finite table of activations, one row an item.
+
+    Args:
+        width: values a row must have.
+        first: number of X's first row in the table that it was cut from.
 
     Raises:
         InputError: wrong number of dimensions, no rows, another width, NaN or infinity (the first such row is named).
@@ -133,7 +161,8 @@ def check_activations(X: np.ndarray, *, width: int | None = None) -> None:
         )
     finite = np.isfinite(X).all(axis=1)
     if not finite.all():
-        raise InputError(f"row {int(np.argmin(finite))} of the activations holds NaN or infinity; drop such rows first")
+        row = first + int(np.argmin(finite))
+        raise InputError(f"row {row} of the activations holds NaN or infinity; drop such rows first")
 
 
 def _numpy(x: torch.Tensor) -> np.ndarray:

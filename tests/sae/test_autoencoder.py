@@ -49,6 +49,57 @@ def test_batches_do_not_change_the_result(trained):
     np.testing.assert_allclose(sae.encode(X[:100]), sae.encode(X[:100], batch_size=7), atol=1e-4)
 
 
+def test_sparse_latents_are_the_dense_ones(trained):
+    sae, X, *_ = trained
+    sparse, dense = sae.encode_sparse(X[:300], batch_size=64), sae.encode(X[:300], batch_size=64)
+    assert sparse.dtype == np.float32
+    assert sparse.shape == dense.shape
+    assert sparse.nnz == (dense != 0).sum()
+    assert sparse.has_sorted_indices
+    assert np.array_equal(sparse.toarray(), dense)
+
+
+def test_rows_on_which_nothing_fires_stay_rows():
+    import torch
+    from sae_lens import StandardSAE, StandardSAEConfig
+
+    theirs = StandardSAE(StandardSAEConfig(d_in=4, d_sae=8))
+    theirs.b_enc.data.fill_(-1.0)
+    theirs.W_enc.data.copy_(torch.cat([torch.eye(4), -torch.eye(4)], 1))
+    rows = np.zeros((5, 4), np.float32)
+    rows[2] = [3, 0, 0, -4]
+    sparse = SparseAutoencoder(theirs).encode_sparse(rows, batch_size=2)
+    assert np.array_equal(np.diff(sparse.indptr), [0, 0, 2, 0, 0])
+    assert sparse[2, 0] == 2.0
+    assert sparse[2, 7] == 3.0
+
+
+def test_sparse_latents_need_no_dense_table(trained):
+    """Of 40,000 rows the dense latents would take 20 MB; a batch of them and the nonzeros are held instead."""
+    import tracemalloc
+
+    sae, X, *_ = trained
+    many = np.tile(X[:1000], (40, 1))
+    sae.encode_sparse(many[:10])
+    tracemalloc.start()
+    sparse = sae.encode_sparse(many)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * (sparse.data.nbytes + sparse.indices.nbytes + sparse.indptr.nbytes) + 4 * 2**20
+
+
+def test_sparse_latents_name_the_row_that_is_not_finite(trained):
+    sae, X, *_ = trained
+    broken = X[:100].copy()
+    broken[71, 0] = np.inf
+    with pytest.raises(InputError, match="row 71"):
+        sae.encode_sparse(broken, batch_size=32)
+    with pytest.raises(InputError, match="width 31"):
+        sae.encode_sparse(X[:, 1:])
+    with pytest.raises(InputError, match="at least one row"):
+        sae.encode_sparse(X[:0])
+
+
 def test_no_latent_leaves_the_decoder_bias(trained):
     sae, *_ = trained
     np.testing.assert_allclose(sae.decode(np.zeros((2, sae.width), np.float32)), np.stack([sae.b_dec] * 2))

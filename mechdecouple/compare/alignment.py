@@ -108,8 +108,8 @@ def in_order(similarity: Float[np.ndarray, "a b"]) -> tuple[tuple[int, int], ...
 def aligned_sites(a: Side, b: Side, spent: np.ndarray) -> tuple[Site, ...]:
     """Sites paired by similarity on the spent items, asked honestly and in distribution like those measured later."""
     rows = np.flatnonzero((spent & a.task.honest_mask & ~a.task.shift_mask)[a.acts.items])
-    layers = [[side.acts[point][rows] for point in side.points] for side in (a, b)]
-    return sites(a.model, a.points, b.model, b.points, align(*layers, np.ones(len(rows), dtype=bool)).pairs)
+    in_a, in_b = ([side.acts[point][rows] for point in side.points] for side in (a, b))
+    return sites(a.model, a.points, b.model, b.points, align(in_a, in_b, np.ones(len(rows), dtype=bool)).pairs)
 
 
 def alignment_note(chosen: Sequence[Site], spent: np.ndarray, task: Task) -> str:

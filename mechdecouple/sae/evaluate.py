@@ -1,21 +1,25 @@
-"""Is the SAE good enough to speak of features: sparsity, explained variance, dead and dense latents, held-out rows."""
+"""Evaluate a dictionary on held-out rows: sparsity, reconstruction, dead and dense latents, shrinkage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Estimate, Measurement, Metric, frame
-from mechdecouple.sae.autoencoder import check_activations
-from mechdecouple.stats import Replicates, jackknife_blocks
+from mechdecouple.sae._source import Rows
+from mechdecouple.sae._sums import Sums
+from mechdecouple.sae.quality import judge
+from mechdecouple.stats import jackknife_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_COMMON = "translation, rotation and one common scaling of activations and SAE"
 
 SAE_L0 = Metric(
     name="sae_l0",
@@ -33,8 +37,57 @@ SAE_EXPLAINED_VARIANCE = Metric(
     measures="1 − Σ‖x−x̂‖²/Σ‖x−x̄‖² over all evaluated rows",
     range="(−∞, 1]",
     direction="higher",
-    invariances="translation, rotation and one common scaling of activations and SAE",
+    invariances=_COMMON,
     null="0: predicting the mean of the evaluated rows",
+)
+SAE_FVU = Metric(
+    name="sae_fvu",
+    family="sae",
+    title="SAE: unexplained variance",
+    measures="1 − explained variance",
+    range="[0, ∞)",
+    direction="lower",
+    invariances=_COMMON,
+    null="1: predicting the mean of the evaluated rows",
+)
+SAE_COSINE = Metric(
+    name="sae_cosine",
+    family="sae",
+    title="SAE: cosine of reconstructions",
+    measures="mean cosine of a row and its reconstruction, about the origin",
+    range="[-1, 1]",
+    direction="higher",
+    invariances="rotation and one common scaling of activations and SAE",
+    null="cosine of the rows with their mean: large wherever activations lie far from the origin",
+)
+SAE_MSE = Metric(
+    name="sae_mse",
+    family="sae",
+    title="SAE: squared error a dimension",
+    measures="mean squared error of reconstructions, a dimension",
+    range="[0, ∞)",
+    direction="lower",
+    invariances="translation, rotation",
+    null="variance a dimension: predicting the mean of the evaluated rows",
+)
+SAE_SHRINKAGE = Metric(
+    name="sae_shrinkage",
+    family="sae",
+    title="SAE: scale of reconstructions",
+    measures="Σ‖x̂−x̄‖²/Σ⟨x̂−x̄, x−x̄⟩, one over the factor that fits reconstructions to the rows best",
+    range="(−∞, ∞)",
+    invariances=_COMMON,
+    null="1: neither shrunk (below 1) nor overstated",
+    source="2404.16014",
+)
+SAE_NORM_RATIO = Metric(
+    name="sae_norm_ratio",
+    family="sae",
+    title="SAE: norm ratio",
+    measures="mean ratio of the norms of a reconstruction and its row, about the origin",
+    range="[0, ∞)",
+    invariances="rotation and one common scaling of activations and SAE",
+    null="none: below 1 for any reconstruction that leaves something out, shrunk or not",
 )
 SAE_DEAD_LATENTS = Metric(
     name="sae_dead_latents",
@@ -45,9 +98,15 @@ SAE_DEAD_LATENTS = Metric(
     direction="lower",
     null="none: falls with the number of evaluated rows",
 )
-
-MIN_EXPLAINED_VARIANCE = 0.7
-MAX_DEAD = 0.5
+SAE_DENSE_LATENTS = Metric(
+    name="sae_dense_latents",
+    family="sae",
+    title="SAE: dense latents",
+    measures="share of latents firing on more than a tenth of the rows",
+    range="[0, 1]",
+    direction="lower",
+    null="none: rises with active latents a row over latents",
+)
 DENSE_FREQUENCY = 0.1
 
 
@@ -66,35 +125,36 @@ class Evaluation:
 
     Attributes:
         l0: mean latents firing on a row.
-        explained_variance: EV; fvu: its complement, the fraction of variance unexplained.
+        explained_variance: EV; fvu: its complement, the fraction of variance unexplained; mse: the squared error a
+            dimension.
+        cosine: mean cosine of rows and reconstructions; its null is what predicting the mean row reaches.
+        shrinkage: scale of the reconstructions about the mean row, 1 where least squares would leave it; norm_ratio:
+            mean ‖x̂‖/‖x‖.
         dead: share of the m latents that never fire here; dense: share that fire on more than a tenth of the rows.
         frequency: share of rows on which each latent fires, ``[m]``.
-        rows: number of rows evaluated.
+        rows: number of rows evaluated; d: their width.
     """
 
     l0: Estimate
     explained_variance: Estimate
     fvu: Estimate
+    mse: Estimate
+    cosine: Estimate
+    shrinkage: Estimate
+    norm_ratio: Estimate
     dead: Estimate
     dense: Estimate
     frequency: Float[np.ndarray, " m"]
     rows: int
+    d: int
 
     @property
     def shortcomings(self) -> str:
         """Why one should not speak of this dictionary's features; empty when it is good enough.
 
-        It must explain at least .7 of the held-out variance: with less, a feature 'missing' from a dictionary may as
-        well lie in the unexplained part (published SAEs of language models leave .1 to .3). And at most half
-        its latents may be dead: with more, it is in effect a much smaller dictionary, whose shares rest on few latents.
+        The required checks of ``judge``, which also takes the dictionary spliced into its model.
         """
-        reasons = []
-        if not self.explained_variance.value >= MIN_EXPLAINED_VARIANCE:
-            found = self.explained_variance
-            reasons.append(f"held-out explained variance {found} is below {MIN_EXPLAINED_VARIANCE}")
-        if self.dead.value > MAX_DEAD:
-            reasons.append(f"{self.dead.value:.0%} of its latents are dead, more than {MAX_DEAD:.0%}")
-        return "; ".join(reasons)
+        return judge(self).shortcomings
 
     @property
     def good_enough(self) -> bool:
@@ -103,7 +163,17 @@ class Evaluation:
 
     def measurements(self, model: str = "", *, hook_point: str = "", position: str = "") -> list[Measurement]:
         """Its rows of the table of results."""
-        found = {SAE_L0: self.l0, SAE_EXPLAINED_VARIANCE: self.explained_variance, SAE_DEAD_LATENTS: self.dead}
+        found = {
+            SAE_L0: self.l0,
+            SAE_EXPLAINED_VARIANCE: self.explained_variance,
+            SAE_FVU: self.fvu,
+            SAE_MSE: self.mse,
+            SAE_COSINE: self.cosine,
+            SAE_SHRINKAGE: self.shrinkage,
+            SAE_NORM_RATIO: self.norm_ratio,
+            SAE_DEAD_LATENTS: self.dead,
+            SAE_DENSE_LATENTS: self.dense,
+        }
         place = {"model": model, "hook_point": hook_point, "position": position}
         return [Measurement(metric=m.name, family=m.family, estimate=e, **place) for m, e in found.items()]
 
@@ -112,62 +182,75 @@ class Evaluation:
         return frame(self.measurements())
 
     def _repr_html_(self) -> str:
-        table = self.frame()[["metric", "value", "low", "high", "n", "unit"]].to_html(index=False, float_format="%.3f")
-        return f"<p>{'good enough' if self.good_enough else self.shortcomings}</p>{table}"
+        table = self.frame()[["metric", "value", "low", "high", "null", "n", "unit"]]
+        return judge(self)._repr_html_() + table.to_html(index=False, float_format="%.3f", border=0)
 
 
 def evaluate(
     sae: Dictionary,
-    X: Float[np.ndarray, "n d"],
+    X: Float[np.ndarray, "n d"] | Activations,
+    hook_point: str | None = None,
     *,
     groups: Shaped[np.ndarray, " n"] | None = None,
     n_blocks: int = 20,
     seed: int = 0,
-    batch_size: int = 4096,
+    batch_size: int = 1024,
 ) -> Evaluation:
     """Evaluate a dictionary on held-out rows (``holdout`` splits them off by group before training).
 
-    Explained variance is taken over the whole set, around the mean of that set: predicting the mean scores 0, wherever
-    the origin lies. Intervals of L0, EV and FVU come from a delete-a-block jackknife over groups.
+    Every sum runs over the whole set, around the mean of that set: predicting the mean scores an explained variance of
+    0, wherever the origin lies and however rows are batched. Rows are read twice, first for their mean; memory does
+    not grow with their number. Intervals come from a delete-a-block jackknife over groups.
 
     Args:
-        X: activations in raw units.
-        groups: rows that belong together; each row on its own if not given.
+        X: activations in raw units: an array, or Activations in memory or on disk.
+        hook_point: which of the Activations' hook points; by default the one the SAE was trained on, or the only one.
+        groups: rows that belong together; by default each row of an array on its own, and the tokens of an item.
         batch_size: rows encoded at once; changes memory, not the result.
 
     Raises:
-        InputError: X is not a finite table of the SAE's width.
-        MismatchError: groups and X differ in length.
+        InputError: rows that are not finite or not of the SAE's width, no rows, an unknown hook point.
+        MismatchError: groups and X differ in length, or the SAE was trained on another hook point.
+
+    Example:
+        >>> found = evaluate(sae, Activations.open("acts").select(held))  # doctest: +SKIP
+        >>> found.explained_variance, found.shortcomings  # doctest: +SKIP
     """
-    check_activations(X)
-    groups = np.arange(len(X)) if groups is None else np.asarray(groups)
-    if len(groups) != len(X):
-        raise MismatchError(f"{len(groups)} groups for {len(X)} rows of activations; give one group a row")
+    rows = Rows.of(sae, X, hook_point)
+    groups = rows.groups if groups is None else np.asarray(groups)
+    n = len(rows)
+    if len(groups) != n:
+        raise MismatchError(f"{len(groups)} groups for {n} rows of activations; give one group a row")
     n_groups = len(np.unique(groups))
-    blocks = jackknife_blocks(groups, n_blocks, seed) if n_groups > 1 else np.zeros(len(X), int)
+    blocks = jackknife_blocks(groups, n_blocks, seed) if n_groups > 1 else np.zeros(n, int)
 
-    centre = X.mean(0, dtype=np.float64)
-    sums = _Sums(int(blocks.max()) + 1, X.shape[1])
-    for start in range(0, len(X), batch_size):
-        rows = slice(start, start + batch_size)
-        latents = sae.encode(X[rows])
-        error = X[rows].astype(np.float64) - sae.decode(latents)
-        sums.add(blocks[rows], X[rows] - centre, error, latents != 0)
+    centre = rows.mean()
+    sums = Sums(int(blocks.max()) + 1, n_groups, centre)
+    for start, x in rows.batches(batch_size):
+        latents = sae.encode(x)
+        sums.add(blocks[start : start + len(x)], x, sae.decode(latents), latents != 0)
 
-    ev = sums.replicates(lambda s: _explained_variance(*s), n_groups)
+    ev = sums.explained_variance()
     constant = "the evaluated rows do not vary" if np.isnan(ev.value) else ""
-    frequency = sums.fired / len(X)
-    width = len(frequency)
+    shrinkage = sums.shrinkage()
+    blank = "no reconstruction differs from the mean row along the rows" if np.isnan(shrinkage.value) else ""
+    frequency = sums.fired / n
+    on_rows = f"on {n} rows; no interval"
     return Evaluation(
-        l0=sums.replicates(lambda s: s[4] / s[0], n_groups).estimate(SAE_L0),
+        l0=sums.mean("active").estimate(SAE_L0),
         explained_variance=ev.estimate(SAE_EXPLAINED_VARIANCE, null=0.0, reason=constant),
-        fvu=(ev * -1.0 + 1.0).estimate(_FVU, null=1.0, reason=constant),
-        dead=_share_of_latents(frequency == 0, width, SAE_DEAD_LATENTS, f"on {len(X)} rows; no interval"),
+        fvu=(ev * -1.0 + 1.0).estimate(SAE_FVU, null=1.0, reason=constant),
+        mse=(sums.mean("error") * (1 / len(centre))).estimate(SAE_MSE, null=sums.variance() / len(centre)),
+        cosine=sums.mean("cosine").estimate(SAE_COSINE, null=float(sums.mean("null_cosine").value)),
+        shrinkage=shrinkage.estimate(SAE_SHRINKAGE, null=1.0, reason=blank),
+        norm_ratio=sums.mean("norm_ratio").estimate(SAE_NORM_RATIO),
+        dead=_share_of_latents(frequency == 0, SAE_DEAD_LATENTS, on_rows),
         dense=_share_of_latents(
-            frequency > DENSE_FREQUENCY, width, _DENSE, f"on more than {DENSE_FREQUENCY:.0%} of the rows; no interval"
+            frequency > DENSE_FREQUENCY, SAE_DENSE_LATENTS, f"on more than {DENSE_FREQUENCY:.0%} of the rows; {on_rows}"
         ),
         frequency=frequency,
-        rows=len(X),
+        rows=n,
+        d=len(centre),
     )
 
 
@@ -184,47 +267,9 @@ def holdout(groups: Shaped[np.ndarray, " n"], *, share: float = 0.2, seed: int =
     return jackknife_blocks(np.asarray(groups), round(1 / share), seed) == 0
 
 
-_FVU = Metric(
-    name="sae_fvu", family="sae", title="SAE: unexplained variance", measures="1 − explained variance", range="[0, ∞)",
-    direction="lower",
-)  # fmt: skip
-_DENSE = Metric(
-    name="sae_dense_latents", family="sae", title="SAE: dense latents", measures="share of latents firing on many rows",
-    range="[0, 1]", direction="lower",
-)  # fmt: skip
+def _share_of_latents(chosen: np.ndarray, metric: Metric, note: str) -> Estimate:
+    return Estimate(value=float(chosen.mean()), n=len(chosen), unit="latents", direction=metric.direction, reason=note)
 
 
-class _Sums:
-    """Per-block sums: every statistic and its jackknife replicates follow from them, in one pass over the rows."""
-
-    def __init__(self, n_blocks: int, d: int) -> None:
-        self.rows, self.active = np.zeros(n_blocks), np.zeros(n_blocks)
-        self.error, self.square = np.zeros(n_blocks), np.zeros(n_blocks)
-        self.total = np.zeros((n_blocks, d))
-        self.fired: np.ndarray = np.zeros(0)
-
-    def add(self, blocks: np.ndarray, centred: np.ndarray, error: np.ndarray, firing: np.ndarray) -> None:
-        np.add.at(self.rows, blocks, 1)
-        np.add.at(self.active, blocks, firing.sum(1))
-        np.add.at(self.error, blocks, np.square(error).sum(1))
-        np.add.at(self.square, blocks, np.square(centred).sum(1))
-        np.add.at(self.total, blocks, centred)
-        self.fired = firing.sum(0) if not len(self.fired) else self.fired + firing.sum(0)
-
-    def replicates(self, statistic, n_groups: int) -> Replicates:
-        parts = (self.rows, self.error, self.square, self.total, self.active)
-        whole = [p.sum(0) for p in parts]
-        without: Iterable[int] = range(len(self.rows)) if len(self.rows) > 1 else ()
-        left_out = [statistic([w - p[b] for w, p in zip(whole, parts, strict=True)]) for b in without]
-        return Replicates(statistic(whole), np.array(left_out, float), "jackknife", n_groups)
-
-
-def _explained_variance(
-    rows: float, error: float, square: float, total: Float[np.ndarray, " d"], _active: float
-) -> float:
-    variance = float(square - np.square(total).sum() / rows)
-    return 1 - float(error) / variance if variance > 1e-12 * float(square) else np.nan
-
-
-def _share_of_latents(chosen: np.ndarray, width: int, metric: Metric, note: str) -> Estimate:
-    return Estimate(value=float(chosen.mean()), n=width, unit="latents", direction=metric.direction, reason=note)
+# Their names in the list of metrics.
+_FVU, _DENSE = SAE_FVU, SAE_DENSE_LATENTS

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.sae import evaluate, holdout, train
 
@@ -47,7 +48,10 @@ def test_the_identity_explains_everything():
     assert found.dense.value == 1
     assert found.dead.value == 0
     np.testing.assert_allclose(found.frequency.reshape(2, 4).sum(0), 1)
-    assert found.good_enough
+    for perfect in (found.cosine, found.norm_ratio, found.shrinkage):
+        assert perfect.value == pytest.approx(1)
+    assert found.mse.value == pytest.approx(0, abs=1e-12)
+    assert "4 latents fire on a row of 4 dimensions" in found.shortcomings  # no feat: any basis does that
 
 
 def test_explained_variance_agrees_with_scikit_learn():
@@ -59,6 +63,64 @@ def test_explained_variance_agrees_with_scikit_learn():
     found = evaluate(Linear(lambda X: X, lambda z: noisy), X)
     variance_weighted = r2_score(X, noisy, multioutput="variance_weighted")
     assert found.explained_variance.value == pytest.approx(variance_weighted, rel=1e-6)
+
+
+def test_a_reconstruction_too_small_by_a_factor_is_called_so():
+    """x̂ = x̄ + s(x − x̄): scale s, explained variance 1 − (1 − s)², wherever the origin lies."""
+    X = (np.random.default_rng(3).normal(size=(400, 6)) + 30).astype(np.float32)
+    mean = X.mean(0, dtype=np.float64)
+    for s in (0.5, 0.8, 1.3):
+        found = evaluate(Linear(lambda X: X, lambda z, s=s: mean + s * (z - mean)), X)
+        assert found.shrinkage.value == pytest.approx(s, rel=1e-6)
+        assert found.explained_variance.value == pytest.approx(1 - (1 - s) ** 2, rel=1e-6)
+        assert found.shrinkage.low <= s <= found.shrinkage.high
+    assert found.norm_ratio.value == pytest.approx(1, abs=0.05)  # about the origin, the same shrinkage hardly shows
+
+
+def test_leaving_a_part_out_is_not_shrinkage():
+    """Least squares leaves out what it cannot hold: the norm falls, the scale does not."""
+    X = np.random.default_rng(4).normal(size=(500, 6)).astype(np.float32)
+    X -= X.mean(0)
+    half = Linear(lambda X: X, lambda z: np.concatenate([z[:, :3], np.zeros((len(z), 3))], 1))
+    found = evaluate(half, X)
+    assert found.shrinkage.value == pytest.approx(1, abs=1e-5)
+    assert found.norm_ratio.value < 0.8
+    assert found.cosine.value == pytest.approx(found.norm_ratio.value, rel=1e-6)  # of a projection they are one
+
+
+def test_cosine_and_error_have_the_mean_row_as_their_null():
+    X = (np.random.default_rng(5).normal(size=(300, 5)) + 3).astype(np.float32)
+    mean = X.mean(0, dtype=np.float64)
+    found = evaluate(mean_predictor(mean), X)
+    assert found.cosine.value == pytest.approx(found.cosine.null) and found.cosine.null > 0.8
+    assert found.mse.value == pytest.approx(found.mse.null) == pytest.approx(X.astype(float).var(0).mean())
+    assert np.isnan(found.shrinkage.value) and "mean row" in found.shrinkage.reason
+    moved = evaluate(Linear(lambda X: X, lambda z: 2 * z), 2 * X), evaluate(Linear(lambda X: X, lambda z: 2 * z), X)
+    assert moved[0].cosine.value == pytest.approx(moved[1].cosine.value) == pytest.approx(1)
+    assert moved[0].norm_ratio.value == pytest.approx(2)
+
+
+def test_activations_on_disk_are_read_in_batches_by_item(tmp_path, trained):
+    sae, X, *_ = trained
+    items = np.repeat(np.arange(500), 6)
+    acts = Activations.from_arrays(
+        {"blocks.1.hook_resid_post": X, "other": X[:, :3]}, [f"i{i:03d}" for i in items], position="all"
+    )
+    stored = acts.save(tmp_path / "acts")
+    found, plain = evaluate(sae, stored), evaluate(sae, X, groups=items)
+    assert found.l0 == plain.l0 and found.l0.n == 500
+    assert found.explained_variance.value == pytest.approx(plain.explained_variance.value, rel=1e-6)
+    assert found.explained_variance.low == pytest.approx(plain.explained_variance.low, rel=1e-6)
+    np.testing.assert_array_equal(found.frequency, plain.frequency)
+    with pytest.raises(MismatchError, match="trained on hook point 'blocks.1.hook_resid_post', not 'other'"):
+        evaluate(sae, stored, "other")
+    with pytest.raises(InputError, match="hook point 'blocks.1.hook_resid_post' of the SAE is not here"):
+        evaluate(sae, Activations.from_arrays({"other": X[:5]}, list("abcde")))
+    with pytest.raises(InputError, match="width 3, this SAE reads width 32"):
+        evaluate(sae, X[:, :3])
+    with pytest.raises(InputError, match="no rows"):
+        evaluate(sae, stored.select([]))
+    assert evaluate(sae, stored.select(items < 100)).l0.n == 100
 
 
 def test_intervals_are_the_jackknife_over_groups():
@@ -96,7 +158,8 @@ def test_a_trained_sae_is_good_enough_on_held_out_groups(planted):
     assert found.l0.value == pytest.approx(6, abs=0.1)
     assert found.good_enough, found.shortcomings
     table = found.frame()
-    assert list(table.metric) == ["sae_l0", "sae_explained_variance", "sae_dead_latents"]
+    assert table.metric.is_unique and {"sae_l0", "sae_explained_variance", "sae_dead_latents"} <= set(table.metric)
+    assert table.value.notna().all()
     assert "good enough" in found._repr_html_()
 
 
@@ -122,6 +185,15 @@ def test_what_cannot_be_evaluated_is_refused_or_has_a_reason():
         evaluate(dictionary, X, groups=np.arange(19))
     with pytest.raises(InputError, match="holds NaN"):
         evaluate(dictionary, np.where(X > 1, np.nan, X))
+    acts = Activations.from_arrays({"only": X.copy()}, [f"i{i}" for i in range(20)])
+    acts["only"][7, 1] = np.inf
+    with pytest.raises(InputError, match="item 'i7', row 7 of the activations holds NaN or infinity"):
+        evaluate(dictionary, acts, batch_size=3)
+    with pytest.raises(InputError, match="expected \\[rows, width\\] with at least one row"):
+        evaluate(dictionary, X[:0])
+    two = Activations.from_arrays({"a": X, "b": X}, [f"i{i}" for i in range(20)])
+    with pytest.raises(InputError, match="which hook point does this SAE read\\? name one of a, b"):
+        evaluate(dictionary, two)
     with pytest.raises(InputError, match="share is 0"):
         holdout(np.arange(5), share=0.0)
     with pytest.raises(InputError, match="one group"):

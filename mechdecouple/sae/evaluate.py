@@ -12,7 +12,7 @@ from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Estimate, Measurement, Metric, frame
 from mechdecouple.sae._source import Rows
-from mechdecouple.sae._sums import Sums
+from mechdecouple.sae._reconstruction import Reconstructions
 from mechdecouple.sae.quality import judge
 from mechdecouple.stats import jackknife_blocks
 
@@ -225,7 +225,7 @@ def evaluate(
     blocks = jackknife_blocks(groups, n_blocks, seed) if n_groups > 1 else np.zeros(n, int)
 
     centre = rows.mean()
-    sums = Sums(int(blocks.max()) + 1, n_groups, centre)
+    sums = Reconstructions(int(blocks.max()) + 1, n_groups, centre)
     for start, x in rows.batches(batch_size):
         latents = sae.encode(x)
         sums.add(blocks[start : start + len(x)], x, sae.decode(latents), latents != 0)

@@ -112,9 +112,9 @@ def test_activations_on_disk_are_read_in_batches_by_item(tmp_path, trained):
     assert found.explained_variance.value == pytest.approx(plain.explained_variance.value, rel=1e-6)
     assert found.explained_variance.low == pytest.approx(plain.explained_variance.low, rel=1e-6)
     np.testing.assert_array_equal(found.frequency, plain.frequency)
-    with pytest.raises(MismatchError, match="trained on hook point 'blocks.1.hook_resid_post', not 'other'"):
+    with pytest.raises(MismatchError, match=r"trained on hook point 'blocks.1.hook_resid_post', not 'other'"):
         evaluate(sae, stored, "other")
-    with pytest.raises(InputError, match="hook point 'blocks.1.hook_resid_post' of the SAE is not here"):
+    with pytest.raises(InputError, match=r"hook point 'blocks.1.hook_resid_post' of the SAE is not here"):
         evaluate(sae, Activations.from_arrays({"other": X[:5]}, list("abcde")))
     with pytest.raises(InputError, match="width 3, this SAE reads width 32"):
         evaluate(sae, X[:, :3])

@@ -1,0 +1,310 @@
+"""Spliced: what a model still does when the reconstruction stands in for the activations, beside zero and mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechdecouple import stats
+from mechdecouple.behavior import Answers, EditsFor, prepare
+from mechdecouple.errors import InputError
+from mechdecouple.extract.pick import check_position, picked_tokens
+from mechdecouple.interventions import splice
+from mechdecouple.models import Batch, Encoded, HookedModel, encode
+from mechdecouple.progress import bar
+from mechdecouple.results import Estimate, Measurement, Metric, frame
+from mechdecouple.sae._source import reading
+from mechdecouple.sae.autoencoder import SparseAutoencoder
+from mechdecouple.stats import Replicates
+from mechdecouple.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mechdecouple.sae.evaluate import Dictionary
+
+_FLOORS = ("zero", "mean")
+STATES = ("clean", "spliced", *_FLOORS)
+"""What stands at the hook point: the activations themselves, their reconstruction, zero, or their mean."""
+_CHUNK = 1024
+
+SAE_LOSS_RECOVERED = Metric(
+    name="sae_loss_recovered",
+    family="sae",
+    title="SAE: loss recovered",
+    measures="share of the loss that ablating the hook point costs which reconstructions in its place win back",
+    range="(−∞, ∞)",
+    direction="higher",
+    null="0: no better than the ablation (its kind is the context); 1: the model loses nothing",
+    assumes="the ablation costs loss; zero lies far from all activations, so that the share above it flatters",
+    source="2404.16014",
+)
+SAE_ACCURACY_RECOVERED = Metric(
+    name="sae_accuracy_recovered",
+    family="sae",
+    title="SAE: accuracy recovered",
+    measures="share of the accuracy that ablating the hook point costs which reconstructions in its place win back",
+    range="(−∞, ∞)",
+    direction="higher",
+    null="0: no better than the ablation (its kind is the context); 1: the model loses nothing",
+    assumes="the ablation costs accuracy",
+    source="2404.16014",
+)
+SAE_SPLICED_LOSS = Metric(
+    name="sae_spliced_loss",
+    family="sae",
+    title="SAE: loss of the model with it",
+    measures="cross-entropy in nats of the right answer, or of a text's tokens, with the activations, reconstructions, "
+    "zero or the mean (the context) at the hook point",
+    range="[0, ∞)",
+    direction="lower",
+    null="the loss under ablation",
+)
+SAE_SPLICED_ACCURACY = Metric(
+    name="sae_spliced_accuracy",
+    family="sae",
+    title="SAE: accuracy of the model with it",
+    measures="accuracy with the activations, reconstructions, zero or the mean (the context) at the hook point",
+    range="[0, 1]",
+    direction="higher",
+    null="the accuracy under ablation",
+)
+_LEVELS = {"loss": SAE_SPLICED_LOSS, "accuracy": SAE_SPLICED_ACCURACY}
+_RECOVERED = {"loss": SAE_LOSS_RECOVERED, "accuracy": SAE_ACCURACY_RECOVERED}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spliced:
+    """What a model does with reconstructions in place of its activations.
+
+    Attributes:
+        levels: quantity ("loss", "accuracy") -> state ("clean", "spliced", "zero", "mean") -> its mean over items.
+            Loss is the cross-entropy of the right option or class, or a token of the text.
+        recovered: quantity -> floor ("zero", "mean") -> (floor − spliced)/(floor − clean). Undefined, with the reason,
+            where the ablation has no clear cost or the task has no such quantity.
+        replaced: number of activations that were replaced in one reading.
+        model, hook_point, position: where.
+    """
+
+    levels: Mapping[str, Mapping[str, Estimate]]
+    recovered: Mapping[str, Mapping[str, Estimate]]
+    replaced: int
+    model: str
+    hook_point: str
+    position: str
+
+    def measurements(self) -> list[Measurement]:
+        """Its rows of the table of results; the context is the state, or the floor."""
+        place = {"model": self.model, "hook_point": self.hook_point, "position": self.position}
+        return [
+            Measurement(metric=metrics[quantity].name, family="sae", estimate=estimate, context=context, **place)
+            for metrics, found in ((_RECOVERED, self.recovered), (_LEVELS, self.levels))
+            for quantity, estimates in found.items()
+            for context, estimate in estimates.items()
+        ]
+
+    def frame(self) -> pd.DataFrame:
+        """Tidy table, one row a quantity and state or floor."""
+        return frame(self.measurements())
+
+    def _repr_html_(self) -> str:
+        table = self.frame()[["metric", "context", "value", "low", "high", "n", "reason"]]
+        return table.to_html(index=False, float_format="%.3f", border=0)
+
+
+def spliced(
+    sae: SparseAutoencoder | Dictionary,
+    model: HookedModel,
+    task: Task,
+    hook_point: str | None = None,
+    *,
+    position: str = "all",
+    special: bool = False,
+    chat: bool = False,
+    batch_tokens: int = 8192,
+    n_blocks: int = 20,
+    seed: int = 0,
+    progress: bool = False,
+) -> Spliced:
+    """Read the task's answers with x̂ in place of x at the hook point, and with zero and with the mean activation there.
+
+    The mean is that of the replaced activations on these items. It is the stricter floor: zero is a state that the
+    model never meets and often does more harm than knowing nothing. Intervals come from a delete-a-block jackknife over
+    the task's groups, and are paired: all four readings lose the same groups.
+
+    Args:
+        hook_point: by default the one the SAE was trained on.
+        position: which tokens are replaced: ``"all"`` (options and generated text included), ``"last"`` or a position
+            column of the task. Take the one that the SAE was trained on.
+        special: replace special tokens too; they are left as they are by default, as in extraction.
+        chat, batch_tokens: as for reading answers.
+
+    Raises:
+        InputError: a position that names no token, an SAE of another width, reconstructions that are not finite.
+        MismatchError: the SAE was trained on another hook point.
+        ModelError, TaskError: the task cannot be read from the model.
+
+    Example:
+        >>> spliced(sae, model, task).recovered["loss"]["mean"]  # doctest: +SKIP
+    """
+    if position == "mean":
+        raise InputError("a mean over tokens is nowhere in the model, so nothing can replace it; take 'all' or 'last'")
+    check_position(task, position)
+    hook_point = reading(sae, hook_point, model.hook_points)
+    encoded = encode(model, task, chat=chat) if model.input_kind == "tokens" else None
+    read = prepare(model, task, chat=chat, batch_tokens=batch_tokens, encoded=encoded)
+    where = None if encoded is None else _Places(encoded, task, position, special)
+
+    seen = _Mean()
+    found: dict[str, Answers] = {}
+    for state in bar(STATES, progress=progress, desc="spliced", unit="reading"):
+        replace: dict[str, Callable[[Tensor], Tensor]] = {
+            "clean": seen,
+            "spliced": lambda rows: _rebuilt(sae, rows, f"hook point {hook_point!r} of model {model.name!r}"),
+            "zero": torch.zeros_like,
+            "mean": lambda rows: seen.mean(rows).expand_as(rows),
+        }
+        found[state] = read(_edits(hook_point, replace[state], where))
+    blocks = stats.jackknife_blocks(task.groups, n_blocks, seed)
+    levels, recovered = {}, {}
+    for quantity in _LEVELS:
+        levels[quantity], recovered[quantity] = _compared(quantity, found, task, blocks)
+    return Spliced(levels, recovered, seen.count, model.name, hook_point, position)
+
+
+class _Places:
+    """Which tokens of a batch are replaced."""
+
+    def __init__(self, encoded: Encoded, task: Task, position: str, special: bool) -> None:
+        self._after = position == "all"
+        picked = picked_tokens(encoded, task, position, special)
+        self._prompt = [np.isin(np.arange(n), kept) for n, kept in zip(encoded.lengths, picked, strict=True)]
+
+    def __call__(self, batch: Batch, items: np.ndarray) -> np.ndarray:
+        """[b, t] bool; what follows a prompt (options, generated text) counts at position all."""
+        assert batch.mask is not None
+        mask = batch.mask.cpu().numpy()
+        out = mask & self._after
+        for row, item in enumerate(items):
+            prompt = self._prompt[item][: mask.shape[1]]
+            out[row, : len(prompt)] = prompt & mask[row, : len(prompt)]
+        return out
+
+
+class _Mean:
+    """Leaves rows as they are and sums them up."""
+
+    def __init__(self) -> None:
+        self.count, self._total = 0, torch.zeros(())
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        self.count += len(rows)
+        self._total = self._total + rows.sum(dim=0, dtype=torch.float64).cpu()
+        return rows
+
+    def mean(self, like: Tensor) -> Tensor:
+        return (self._total / max(1, self.count)).to(like)
+
+
+def _edits(hook_point: str, replace: Callable[[Tensor], Tensor], where: _Places | None) -> EditsFor:
+    def edits(batch: Batch, items: np.ndarray, _last: np.ndarray | None) -> dict:
+        positions = None if where is None else torch.as_tensor(where(batch, items))
+        return {hook_point: splice(lambda x: replace(_table(x)).reshape(x.shape), positions)}
+
+    return edits
+
+
+def _table(x: Tensor) -> Float[Tensor, "b d"]:
+    return x.flatten(1) if x.ndim > 1 else x[:, None]
+
+
+def _rebuilt(sae: SparseAutoencoder | Dictionary, rows: Float[Tensor, "b d"], place: str) -> Float[Tensor, "b d"]:
+    reads = getattr(sae, "d", rows.shape[1])
+    if reads != rows.shape[1]:
+        raise InputError(
+            f"{place} has width {rows.shape[1]}, this SAE reads width {reads}; use the model and hook point it was "
+            "trained on"
+        )
+    parts = []
+    for part in rows.split(_CHUNK):
+        if isinstance(sae, SparseAutoencoder):
+            given = part.to(sae.sae.device, sae.sae.dtype)
+            out = sae.sae.decode(sae.sae.encode(given))
+        else:
+            out = torch.as_tensor(sae.decode(sae.encode(part.float().cpu().numpy())))
+        parts.append(out.to(rows.device, rows.dtype))
+    out = torch.cat(parts) if parts else rows
+    if not torch.isfinite(out).all():
+        raise InputError("the SAE rebuilds activations as NaN or infinity; check its weights, or train it again")
+    return out
+
+
+def _compared(
+    quantity: str, found: Mapping[str, Answers], task: Task, blocks: np.ndarray
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Levels by state and shares recovered by floor, of one quantity."""
+    read = _losses if quantity == "loss" else _right
+    parts = {state: read(answers, task) for state, answers in found.items()}
+    missing = next((part for part in parts.values() if isinstance(part, str)), None)
+    if missing is not None:
+        return {s: Estimate.undefined(missing) for s in STATES}, {f: Estimate.undefined(missing) for f in _FLOORS}
+    values = np.column_stack([part[0] for part in parts.values()])
+    weights = parts["clean"][1]
+    n_groups = len(np.unique(task.groups))
+
+    def level(rows: np.ndarray) -> np.ndarray:
+        return values[rows].sum(0) / weights[rows].sum()
+
+    def share(rows: np.ndarray) -> np.ndarray:
+        clean, spliced, *floors = level(rows)
+        cost = np.array(floors) - clean
+        return np.divide(floors - spliced, cost, out=np.full(len(cost), np.nan), where=cost != 0)
+
+    levels, shares = (stats.jackknife(statistic, blocks, n_groups) for statistic in (level, share))
+    sign = 1 if quantity == "loss" else -1
+    recovered = {}
+    for i, floor in enumerate(_FLOORS):
+        reason = _costless((levels[2 + i] - levels[0]) * sign, quantity, floor)
+        found_share = Replicates(np.nan, np.zeros(0), "jackknife", n_groups) if reason else shares[i]
+        recovered[floor] = found_share.estimate(_RECOVERED[quantity], null=0.0, reason=reason)
+    return {state: levels[i].estimate(_LEVELS[quantity]) for i, state in enumerate(STATES)}, recovered
+
+
+def _costless(cost: Replicates, quantity: str, floor: str) -> str:
+    """Why nothing can be recovered; empty where the ablation has a cost that is clear of zero."""
+    low, high = cost.interval()
+    if cost.value > 0 and not low <= 0:
+        return ""
+    spread = "" if np.isnan(low) else f" [{low + 0.0:.3g}, {high + 0.0:.3g}]"
+    found = f"{floor} ablation costs {cost.value + 0.0:.3g}{spread} of {quantity}"
+    return f"{found}, not clearly more than 0: there is nothing to win back"
+
+
+def _losses(answers: Answers, task: Task) -> tuple[np.ndarray, np.ndarray] | str:
+    """Nats and the tokens or answers they were taken on, of each item; or why there are none."""
+    if answers.reason:
+        return answers.reason
+    if answers.nats is not None:
+        assert answers.n_tokens is not None
+        return answers.nats, answers.n_tokens
+    if answers.logp is None or task.answers is None:
+        return f"answers of performance {task.performance!r} have no probability here"
+    right = task.answers
+    if task.choices is not None:
+        right = [c.index(a) for c, a in zip(task.choices, task.answers.tolist(), strict=True)]
+    return -answers.logp[np.arange(len(answers)), np.asarray(right, int)], np.ones(len(answers))
+
+
+def _right(answers: Answers, task: Task) -> tuple[np.ndarray, np.ndarray] | str:
+    """1 or 0 for right or wrong, and one, of each item; or why there are none."""
+    if answers.reason:
+        return answers.reason
+    if answers.correct is None:
+        return f"items of performance {task.performance!r} are not right or wrong"
+    return answers.correct.astype(np.float64), np.ones(len(answers))

@@ -1,30 +1,36 @@
-"""Train a sparse autoencoder on stored activations: SAELens' architectures and losses in a short loop of our own.
-
-SAELens' trainer wants a store that feeds it through a mixing buffer, and keeps its own logs. Activations that already
-lie in an array need neither: rows are drawn by a fresh permutation of the whole array each epoch (perfect mixing at the
-price of an index), and each step is SAELens' ``training_forward_pass`` followed by Adam.
-"""
+"""Train sparse autoencoders: one or several on one pass over the rows of an array, a store or a running model."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+import mechdecouple
+from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
-from mechdecouple.progress import bar
-from mechdecouple.sae.architectures import ARCHITECTURES, inference_sae, training_sae
-from mechdecouple.sae.autoencoder import SparseAutoencoder, check_activations
+from mechdecouple.models.load import pick_device
+from mechdecouple.sae._run import Run
+from mechdecouple.sae.autoencoder import SparseAutoencoder
+from mechdecouple.sae.checkpoint import Checkpoint
+from mechdecouple.sae.recipe import Recipe
+from mechdecouple.sae.rows import Feed, Stored, table
+from mechdecouple.sae.stream import ModelRows, Stream
 
-_CURVE_POINTS = 50
+Source = Float[np.ndarray, "n d"] | Activations | ModelRows
 
 
 def train(
-    X: Float[np.ndarray, "n d"],
+    source: Source,
+    hook_point: str | None = None,
     *,
     architecture: str = "topk",
     width: int | None = None,
@@ -36,17 +42,19 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     model: str = "",
-    hook_point: str = "",
+    out: str | Path | None = None,
     progress: bool = False,
 ) -> SparseAutoencoder:
-    """Fit a dictionary of ``width`` directions of which each row of X uses few.
+    """Fit a dictionary of ``width`` directions of which each row uses few.
 
     Rows are centred (through the decoder bias) and scaled to root-mean-square norm √d, so that the defaults fit any
-    model; the scale is recorded and folded into the weights: the SAE reads and writes raw activations.
-    The same X, settings, seed, device and number of threads give the same weights.
+    model; mean and scale are taken from at most 65,536 rows, recorded and folded into the weights: the SAE reads and
+    writes raw activations. The same rows, settings, seed, device and number of threads give the same weights.
 
     Args:
-        X: activations, a row an item or token; any float type.
+        source: activations, a row an item or token: an array of any float type (a memory map too), Activations in
+            memory or on disk, or :class:`ModelRows` to draw them from a model.
+        hook_point: which of the source's, where it has several; for an array, its name for the metadata.
         architecture: topk, batchtopk, matryoshka, jumprelu, standard or gated.
         width: number of latents m; by default 4·d, at most 16,384 and a quarter of the rows (more could store rows).
         k: latents a row (topk), their mean (batchtopk, matryoshka), their target (jumprelu); by default d/8 in 4..32.
@@ -54,122 +62,142 @@ def train(
         steps: optimiser steps; by default 1,000, or as many as see each row once if that is more.
         batch_size: rows a step (at most n).
         learning_rate: peak rate of Adam; by default 4e-4·√(2¹⁴/m), at most 4e-3 (scaling by 1/√m: 2406.04093).
-        model, hook_point: written into the metadata, where SAELens' tools look for them.
+        seed: of the initial weights and of the order of the rows.
+        model: name for the metadata; by default that of the source.
+        out: folder for the SAE. A training that was killed goes on from there when called again with the same
+            arguments, and ends with the same bytes (on a CPU, with the same packages); a finished one is read.
 
     Raises:
-        InputError: X is not a finite table with variance, a setting is out of range, or the training diverged.
+        InputError: rows that are not finite (named) or all the same, a setting out of range, or diverged training.
+        StoreError: ``out`` is in use, cannot be written, or holds something else.
 
     Example:
-        >>> sae = train(activations[hook_point], k=8, seed=0)  # doctest: +SKIP
-        >>> latents = sae.encode(activations[hook_point])  # doctest: +SKIP
+        >>> sae = train(activations, "blocks.3.hook_resid_post", k=8, seed=0)  # doctest: +SKIP
+        >>> latents = sae.encode(activations["blocks.3.hook_resid_post"])  # doctest: +SKIP
     """
-    check_activations(X)
-    n, d = X.shape
-    k = min(32, max(4, d // 8)) if k is None else k
-    width = max(2 * k, min(4 * d, n // 4, 16_384)) if width is None else width
-    batch_size = min(batch_size, n)
-    steps = max(1000, math.ceil(n / max(1, batch_size))) if steps is None else steps
-    learning_rate = min(4e-3, 4e-4 * math.sqrt(2**14 / max(1, width))) if learning_rate is None else learning_rate
-    _check_settings(architecture, width=width, k=k, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    recipe = Recipe(architecture, width, k, l1, learning_rate, seed, hook_point or "")
+    options = {"steps": steps, "batch_size": batch_size, "seed": seed, "device": device, "model": model}
+    return _trained(source, [recipe], out=out, names=[""], progress=progress, **options)[0]
 
-    rows = torch.tensor(X, dtype=torch.float32, device=device)
-    mean = rows.mean(0)
-    rms = float((rows - mean).square().sum(1).mean().sqrt())
-    if not rms > 1e-6 * float(mean.norm()):
-        raise InputError(f"all {n} rows of the activations are the same; an SAE needs rows that differ")
-    scale = math.sqrt(d) / rms
-    rows *= scale
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        sae = training_sae(architecture, d=d, width=width, k=k, l1=l1, steps=steps)
-    sae.to(device)
-    sae.b_dec.data.copy_(mean * scale)
-    curve = _fit(
-        sae, rows, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed, progress=progress
-    )
-    sae.fold_activation_norm_scaling_factor(scale)
+def train_many(
+    source: Source,
+    recipes: Sequence[Recipe],
+    *,
+    steps: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: str = "cpu",
+    model: str = "",
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> list[SparseAutoencoder]:
+    """Fit several dictionaries at once: hook points, widths, seeds, architectures, on one pass over the rows.
+
+    Every step reads the same rows at each hook point that a recipe names, once. Each dictionary becomes what
+    :func:`train` makes of its recipe with this ``seed`` for the order of the rows. (Dictionaries that differ in
+    ``Recipe.seed`` only have seen the same rows in the same order; for two that share nothing but the rows, train
+    them apart.)
+
+    Args:
+        recipes: what to train; each names its hook point where the source has several.
+        seed: of the order of the rows.
+        out: folder in which each gets a numbered folder, ``"000"`` on; a killed training goes on as with ``train``.
+
+    Raises:
+        InputError, StoreError: as ``train``; also for no recipes.
+
+    Example:
+        >>> recipes = [Recipe(seed=0, hook_point=h) for h in activations.hook_points]  # doctest: +SKIP
+        >>> saes = train_many(activations, recipes, out="saes")  # doctest: +SKIP
+    """
+    if not recipes:
+        raise InputError("no recipe to train; give at least one")
+    names = [f"{number:03d}" for number in range(len(recipes))]
+    options = {"steps": steps, "batch_size": batch_size, "seed": seed, "device": device, "model": model}
+    return _trained(source, recipes, out=out, names=names, progress=progress, **options)
+
+
+def _trained(
+    source: Source,
+    recipes: Sequence[Recipe],
+    *,
+    steps: int | None,
+    batch_size: int,
+    seed: int,
+    device: str,
+    model: str,
+    out: str | Path | None,
+    names: Sequence[str],
+    progress: bool,
+) -> list[SparseAutoencoder]:
+    for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise InputError(f"{name} is {value}, expected at least {least}")
+    device = str(pick_device(device))
+    recipes = [replace(recipe, hook_point=_hook_point(source, recipe.hook_point)) for recipe in recipes]
+    hook_points = tuple(dict.fromkeys(recipe.hook_point for recipe in recipes))
+    feed = _feed(source, hook_points, batch_size=batch_size, seed=seed, device=device, progress=progress)
+    batch_size = min(batch_size, feed.n)
+    steps = max(1000, math.ceil(feed.n / batch_size)) if steps is None else steps
+    recipes = [recipe.filled(feed.n, feed.widths[recipe.hook_point]) for recipe in recipes]
+
+    origin = _origin(feed)
+    made = {"steps": steps, "batch_size": batch_size, "order_seed": seed, "source": origin}
     settings = {
-        "architecture": architecture, "seed": seed, "steps": steps, "batch_size": batch_size,
-        "learning_rate": learning_rate, "rows": n, "activation_scale": scale, "loss": curve,
+        "recipes": [asdict(recipe) for recipe in recipes], **made, "model": model, "hashes": feed.fingerprint,
+        "device": device, "threads": torch.get_num_threads(), "versions": _versions(),
     }  # fmt: skip
-    record = {"mechdecouple": settings, "model_name": model or None, "hook_name": hook_point or None}
-    return SparseAutoencoder(inference_sae(sae, record))
+    with contextlib.ExitStack() as held:
+        checkpoint = held.enter_context(Checkpoint.at(Path(out), settings, names)) if out is not None else None
+        if checkpoint and (finished := checkpoint.finished):
+            return finished
+        state = checkpoint.read() if checkpoint else None
+        run = Run(feed, recipes, steps=steps, batch_size=batch_size, device=device, state=state)
+        run.go(checkpoint, progress=progress)
+        saes = []
+        for trainer in run.trainers:
+            hook_point = trainer.recipe.hook_point
+            sample = {"sample_rows": run.moments[hook_point].rows}
+            named = {"model_name": model or origin["model"].get("name"), "hook_name": hook_point or None}
+            saes.append(trainer.finish({**named, "mechdecouple": made | sample}))
+        if checkpoint:
+            checkpoint.finish(saes)
+        return saes
 
 
-def row_batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Int[np.ndarray, " b"]]:
-    """Row indices of each step: permutations of all n rows, one after another, cut into equal batches.
-
-    After s steps each row was seen ⌊s·b/n⌋ or ⌈s·b/n⌉ times, and no permutation is used twice.
-    """
-    generator = np.random.default_rng(seed)
-    waiting = np.empty(0, np.int64)
-    for _ in range(steps):
-        while len(waiting) < batch_size:
-            waiting = np.concatenate([waiting, generator.permutation(n)])
-        yield waiting[:batch_size]
-        waiting = waiting[batch_size:]
+def _hook_point(source: Source, named: str) -> str:
+    """The hook point that is meant: the one named, or the only one."""
+    if named or not isinstance(source, Activations | ModelRows):
+        return named
+    if len(source.hook_points) != 1:
+        there = ", ".join(source.hook_points) or "all of the model's"
+        raise InputError(f"no hook point is named, and there are {there}; name the one to train on")
+    return source.hook_points[0]
 
 
-def _fit(
-    sae: Any, rows: torch.Tensor, *, steps: int, batch_size: int, learning_rate: float, seed: int, progress: bool
-) -> list[list[float]]:
-    """Run the steps in place; returns the loss curve as (step, loss) pairs."""
-    from sae_lens.saes.sae import TrainCoefficientConfig, TrainStepInput
-    from sae_lens.training.optim import CoefficientScheduler
-
-    n = len(rows)
-    optimiser = torch.optim.Adam(sae.parameters(), lr=learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
-    coefficients = {}
-    for name, value in sae.get_coefficients().items():
-        final, warm_up = value if isinstance(value, TrainCoefficientConfig) else (value, 0)
-        coefficients[name] = CoefficientScheduler(warm_up, final)
-    silent = torch.zeros(sae.cfg.d_sae, device=rows.device)  # steps since each latent last fired
-    patience = min(1000, max(20, 2 * math.ceil(n / batch_size)))
-    curve: list[list[float]] = []
-
-    sae.train()
-    batches = enumerate(row_batches(n, batch_size, steps, seed))
-    for step, index in bar(batches, progress=progress, total=steps, desc="SAE", unit="step"):
-        given = TrainStepInput(
-            sae_in=rows[torch.from_numpy(index).to(rows.device)],
-            coefficients={name: c.value for name, c in coefficients.items()},
-            dead_neuron_mask=silent > patience,
-            n_training_steps=step,
-            is_logging_step=False,
-        )
-        out = sae.training_forward_pass(given)
-        optimiser.zero_grad()
-        out.loss.backward()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        for coefficient in coefficients.values():
-            coefficient.step()
-        silent += 1
-        silent[(out.feature_acts.detach() > 0).any(0)] = 0
-        if step % max(1, steps // _CURVE_POINTS) == 0 or step == steps - 1:
-            curve.append([step, float(out.loss.detach())])
-            if not math.isfinite(curve[-1][1]):
-                raise InputError(f"SAE training diverged at step {step}; lower learning_rate (was {learning_rate:g})")
-    return curve
+def _feed(
+    source: Source, hook_points: tuple[str, ...], *, batch_size: int, seed: int, device: str, progress: bool
+) -> Feed:
+    """Where the batches come from. A model whose rows all fit into the pool is run once."""
+    if isinstance(source, ModelRows):
+        todo = source.plan(hook_points)
+        if todo.rows > source.buffer_rows:
+            return Stream(todo, source.buffer_rows, batch_size=batch_size, seed=seed, device=device)
+        source = source.extract(hook_points, progress=progress)
+    rows = table(source, hook_points)
+    return Stored(rows, batch_size=min(batch_size, rows.n), seed=seed, device=device)
 
 
-def _rate(done: float) -> float:
-    """Share of the peak learning rate: a short rise, then constant, then down to zero over the last third."""
-    return min(1.0, (done + 1e-3) / 0.05, (1 - done) / 0.33)
+def _origin(feed: Feed) -> dict[str, Any]:
+    """What the rows are, for the record: enough to tell another model's, and no more."""
+    model, task = feed.about.get("model", {}), feed.about.get("task", {})
+    facts = {name: value for name, value in feed.about.items() if name not in ("model", "task")}
+    facts["model"] = {name: model[name] for name in ("name", "weight_hash", "processing") if name in model}
+    facts["task"] = {name: task[name] for name in ("name", "fingerprint") if name in task}
+    return facts
 
 
-def _check_settings(
-    architecture: str, *, width: int, k: int, steps: int, batch_size: int, learning_rate: float
-) -> None:
-    if architecture not in ARCHITECTURES:
-        raise InputError(f"unknown SAE architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}")
-    for name, value in {"width": width, "k": k, "steps": steps, "batch_size": batch_size}.items():
-        if value < 1:
-            raise InputError(f"{name} is {value}, expected at least 1")
-    if k > width:
-        raise InputError(f"k is {k} but the SAE has only {width} latents; lower k or raise width")
-    if not learning_rate > 0:
-        raise InputError(f"learning_rate is {learning_rate}, expected a positive number")
+def _versions() -> dict[str, str]:
+    lens = importlib.metadata.version("sae-lens")
+    return {"mechdecouple": mechdecouple.__version__, "torch": torch.__version__, "sae-lens": lens}

@@ -7,30 +7,11 @@ import pytest
 
 from mechdecouple.errors import InputError
 from mechdecouple.sae import ARCHITECTURES, train
-from mechdecouple.sae.train import row_batches
 
 
 def test_importing_the_family_does_not_import_saelens():
     code = "import sys, mechdecouple.sae; sys.exit('sae_lens' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize(("n", "batch", "steps"), [(10, 4, 5), (10, 10, 3), (7, 3, 20), (100, 32, 50)])
-def test_each_row_is_seen_as_often_as_it_should(n, batch, steps):
-    batches = list(row_batches(n, batch, steps, seed=0))
-    assert all(len(b) == batch for b in batches)
-    seen = np.bincount(np.concatenate(batches), minlength=n)
-    assert set(seen) <= {steps * batch // n, -(-steps * batch // n)}
-
-
-def test_each_epoch_has_its_own_permutation_and_mixes_the_whole_array():
-    n = 1000
-    first, second = row_batches(n, n, 2, seed=0)
-    assert sorted(first) == sorted(second) == list(range(n))
-    # Independent permutations agree at about one place, and a row's place says nothing about its new place.
-    assert (first == second).sum() < 10
-    assert abs(np.corrcoef(first, np.arange(n))[0, 1]) < 0.15
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.15
 
 
 def test_topk_recovers_a_planted_dictionary(trained):

@@ -1,0 +1,174 @@
+"""Checkpoint: a training's folder, from which a killed one goes on and ends with the same bytes.
+
+```
+training.json        what is trained on what, and whether it is finished
+state.safetensors    weights, moments of Adam, counters and the shuffled rows in waiting; gone when finished
+cfg.json, sae_weights.safetensors    the finished SAE, in SAELens' format (several: a numbered folder each)
+```
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from mechdecouple.activations import store
+from mechdecouple.errors import StoreError
+from mechdecouple.sae.autoencoder import SparseAutoencoder
+
+FORMAT = "mechdecouple.sae-training/1"
+_ABOUT, _STATE = "training.json", "state.safetensors"
+_SECONDS = 60.0
+_COST = 20
+"""A state is written at most every minute, and so rarely that writing takes at most a twentieth of the time."""
+
+
+class Checkpoint:
+    """The state of a training's folder; made by :meth:`at`, which holds the folder's lock."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], names: Sequence[str]) -> None:
+        self.folder, self._names = folder, names
+        settings = json.loads(store.to_json(dict(settings)))  # as they will be read back
+        about = folder / _ABOUT
+        if about.exists():
+            self._about = _same(folder, store.read_json(about), settings)
+        else:
+            foreign = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".part"))
+            if foreign:
+                raise StoreError(
+                    f"folder {str(folder)!r} holds {foreign[0]!r}, which is not of this training; choose another folder"
+                )
+            self._about = {"format": FORMAT, "finished": False, **settings}
+            store.write_file(about, store.to_json(self._about))
+        self._written, self._cost = time.monotonic(), 0.0
+
+    @classmethod
+    @contextlib.contextmanager
+    def at(cls, folder: Path, settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[Checkpoint]:
+        """Locks ``folder`` (made if need be) for the length of the ``with`` block.
+
+        Args:
+            settings: what must agree for a training to be continued, ready for JSON.
+            names: of the folders of the finished SAEs in it; ``""`` is the folder itself.
+
+        Raises:
+            StoreError: the folder cannot be made, is in use, holds other things, or was made by other settings.
+        """
+        store.make_folder(folder)
+        with _locked(folder):
+            yield cls(folder, settings, names)
+
+    @property
+    def finished(self) -> list[SparseAutoencoder] | None:
+        """The SAEs, where the training is finished."""
+        if not self._about["finished"]:
+            return None
+        return [SparseAutoencoder.load(self.folder / name) for name in self._names]
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write a state."""
+        return time.monotonic() - self._written >= max(_SECONDS, _COST * self._cost)
+
+    def read(self) -> dict[str, Tensor] | None:
+        """The last state; None where there is none yet.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        path = self.folder / _STATE
+        if not path.exists():
+            return None
+        try:
+            return safetensors.torch.load_file(path)
+        except (SafetensorError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise StoreError(f"{str(path)!r} cannot be read ({reason}); remove it to train from the start") from None
+
+    def write(self, state: Mapping[str, Tensor]) -> None:
+        """Replaces the last state, whole or not at all.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written.
+        """
+        begun = time.monotonic()
+        path = self.folder / _STATE
+        part = path.with_name(path.name + ".part")
+        with store.one_line("writing", path):
+            try:
+                safetensors.torch.save_file(dict(state), part)
+            except SafetensorError as error:
+                raise OSError(str(error)) from None
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        self._written = time.monotonic()
+        self._cost = self._written - begun
+
+    def finish(self, trained: Sequence[SparseAutoencoder]) -> None:
+        """Saves the SAEs, and drops the state."""
+        for name, sae in zip(self._names, trained, strict=True):
+            sae.save(self.folder / name)
+        self._about["finished"] = True
+        store.write_file(self.folder / _ABOUT, store.to_json(self._about))
+        (self.folder / _STATE).unlink(missing_ok=True)
+
+
+def _same(folder: Path, there: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the folder says, if it says the same as ``settings``."""
+    if not isinstance(there, dict) or there.get("format") != FORMAT:
+        raise StoreError(f"{str(folder / _ABOUT)!r} is of another format; choose another folder")
+    name, old, new = _difference(there, settings)
+    if name:
+        raise StoreError(
+            f"SAE training in {str(folder)!r} was begun with {name} {_short(old)}, now it is {_short(new)}; "
+            "choose another folder, or remove this one"
+        )
+    return there
+
+
+def _difference(there: Any, here: Any) -> tuple[str, Any, Any]:
+    """Where two settings first differ, by name, and both values; no name where they agree on all that is here."""
+    pairs: list[tuple[str, Any, Any]] = []
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        pairs = [(name, there.get(name), value) for name, value in here.items()]
+    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
+        pairs = [(f"({number + 1})", *both) for number, both in enumerate(zip(there, here, strict=True))]
+    elif there != here:
+        return " ", there, here
+    for name, old, new in pairs:
+        inner, old, new = _difference(old, new)
+        if inner:
+            return f"{name} {inner}".strip(), old, new
+    return "", None, None
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return repr(text[:12] + "…") if len(text) > 40 else repr(value)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds ``folder`` for this process; the lock goes with the process, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"SAE training folder {str(folder)!r} is in use by another process; wait for it or choose another"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -73,7 +73,7 @@ class Reconstructions:
 
     def _replicates(self, statistic: Callable[[dict[str, float], np.ndarray, np.ndarray], float]) -> Replicates:
         def of(keep: slice | np.ndarray) -> float:
-            sums = dict(zip(_COLUMNS, self._sums[keep].sum(0), strict=True))
+            sums: dict[str, float] = dict(zip(_COLUMNS, self._sums[keep].sum(0), strict=True))
             return float(statistic(sums, self._x[keep].sum(0), self._rebuilt[keep].sum(0)))
 
         n = len(self._sums)

@@ -250,12 +250,13 @@ def _compared(
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Levels by state and shares recovered by floor, of one quantity."""
     read = _losses if quantity == "loss" else _right
-    parts = {state: read(answers, task) for state, answers in found.items()}
-    missing = next((part for part in parts.values() if isinstance(part, str)), None)
-    if missing is not None:
-        return {s: Estimate.undefined(missing) for s in STATES}, {f: Estimate.undefined(missing) for f in _FLOORS}
-    values = np.column_stack([part[0] for part in parts.values()])
-    weights = parts["clean"][1]
+    parts = []
+    for state in STATES:
+        part = read(found[state], task)
+        if isinstance(part, str):
+            return {s: Estimate.undefined(part) for s in STATES}, {f: Estimate.undefined(part) for f in _FLOORS}
+        parts.append(part)
+    values, weights = np.column_stack([value for value, _ in parts]), parts[0][1]
     n_groups = len(np.unique(task.groups))
 
     def level(rows: np.ndarray) -> np.ndarray:

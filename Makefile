@@ -14,11 +14,12 @@ export TOKENIZERS_PARALLELISM := false
 demo: $(STAMP)
 	$(BIN)/mechdecouple demo --out out/demo
 
+# Two processes of one thread each; a file's tests stay together, for they share what they trained.
 test: $(STAMP) $(ENCODER)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(STAMP) $(ENCODER)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 check: $(STAMP) $(ENCODER)
 	$(BIN)/ruff check .

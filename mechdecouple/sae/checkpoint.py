@@ -128,29 +128,25 @@ def _same(folder: Path, there: Any, settings: Mapping[str, Any]) -> dict[str, An
     """What the folder says, if it says the same as ``settings``."""
     if not isinstance(there, dict) or there.get("format") != FORMAT:
         raise StoreError(f"{str(folder / _ABOUT)!r} is of another format; choose another folder")
-    name, old, new = _difference(there, settings)
-    if name:
+    if differs := _difference(there, settings):
+        where, old, new = differs
         raise StoreError(
-            f"SAE training in {str(folder)!r} was begun with {name} {_short(old)}, now it is {_short(new)}; "
+            f"SAE training in {str(folder)!r} was begun with {where} {_short(old)}, now it is {_short(new)}; "
             "choose another folder, or remove this one"
         )
     return there
 
 
-def _difference(there: Any, here: Any) -> tuple[str, Any, Any]:
-    """Where two settings first differ, by name, and both values; no name where they agree on all that is here."""
-    pairs: list[tuple[str, Any, Any]] = []
+def _difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """Where two settings first differ, and both values; None where they agree on all that is here."""
     if isinstance(here, Mapping) and isinstance(there, Mapping):
-        pairs = [(name, there.get(name), value) for name, value in here.items()]
+        pairs = [(f"{where} {name}", there.get(name), value) for name, value in here.items()]
     elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
-        pairs = [(f"({number + 1})", *both) for number, both in enumerate(zip(there, here, strict=True))]
-    elif there != here:
-        return " ", there, here
-    for name, old, new in pairs:
-        inner, old, new = _difference(old, new)
-        if inner:
-            return f"{name} {inner}".strip(), old, new
-    return "", None, None
+        pairs = [(f"{where} ({at})", *both) for at, both in enumerate(zip(there, here, strict=True), 1)]
+    else:
+        return None if there == here else (where.strip(), there, here)
+    found = (_difference(old, new, name) for name, old, new in pairs)
+    return next((differs for differs in found if differs), None)
 
 
 def _short(value: Any) -> str:

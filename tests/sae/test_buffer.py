@@ -108,7 +108,7 @@ def test_seeds_differ():
 def test_more_than_is_lined_up_cannot_be_taken():
     buffer = MixingBuffer({"x": 1}, capacity=8)
     buffer.add({"x": numbers(8)})
-    with pytest.raises(InputError, match="3 rows were asked .* has 0 lined up"):
+    with pytest.raises(InputError, match=r"3 rows were asked .* has 0 lined up"):
         buffer.take(3)
     with pytest.raises(InputError, match="of 1 rows"):
         MixingBuffer({"x": 1}, capacity=1)

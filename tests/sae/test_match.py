@@ -1,5 +1,9 @@
+import sys
+
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from mechdecouple.errors import InputError, MismatchError
@@ -47,7 +51,8 @@ def test_half_shared_codes_match_by_half():
     assert sorted(found.a) == list(range(20)) and sorted(found.b) == list(range(20, 40))
     assert np.array_equal(found.only_a, np.arange(20, 40)) and np.array_equal(found.only_b, np.arange(20))
     np.testing.assert_allclose(found.similarity, 1, atol=1e-5)
-    assert list(found.frame().columns) == ["latent_a", "latent_b", "correlation"]
+    assert (found.of_a.kind == np.repeat(["shared", "only"], 20)).all()
+    assert (found.of_b.kind == np.repeat(["only", "shared"], 20)).all()
     assert "matched share 0.500" in found._repr_html_()
 
 
@@ -139,6 +144,7 @@ def test_decoders_of_different_widths_do_not_compare():
     assert "widths 4 and 9" in found.cosine_share.reason
     same = match(A, A, decoders=(wide, 3 * wide))
     assert same.cosine_share.value == 1
+    np.testing.assert_allclose(np.diag(same.cosine), 1)
     np.testing.assert_allclose(same.frame().cosine, 1)
     assert "not given" in match(A, A).cosine_share.reason
 
@@ -149,8 +155,60 @@ def test_no_live_latent_is_a_reason_not_a_number():
     assert np.isnan(found.share.value)
     assert "no latent firing on 10 distinct rows" in found.share.reason
     assert np.isnan(found.cosine_share.value)
+    assert len(found.live_a) == 5 and not len(found.frame())
+    assert "no latent firing" in found.of_a.shares["only"].reason and "undefined" in found._repr_html_()
     one_group = match(A, A, groups=np.zeros(200))
     assert one_group.share.value == 1 and "no interval" in one_group.share.reason
+
+
+def test_sparse_latents_are_the_dense_ones():
+    A, B = noisy_pair(800, np.linspace(0.4, 1, 30), 0)
+    dense = match(A, B, n_permutations=5)
+    full = sparse.csr_matrix((A.ravel(), np.tile(np.arange(30), 800), np.arange(0, 24001, 30)))  # zeros are stored
+    for x, y in ((full, sparse.csr_matrix(B)), (sparse.csr_array(A), B)):
+        found = match(x, y, n_permutations=5)
+        pd.testing.assert_frame_equal(found.frame(), dense.frame())
+        assert found.share == dense.share and found.of_b.shares == dense.of_b.shares
+
+
+def test_large_dictionaries_give_the_same_without_the_table_of_all_pairs(monkeypatch):
+    from mechdecouple.sae import _codes, _pairs
+
+    module = sys.modules["mechdecouple.sae.match"]
+    A, B = noisy_pair(800, np.linspace(0.2, 1, 30), 0)
+    W = np.random.default_rng(0).normal(size=(30, 8))
+    small = match(A, B, decoders=(W, W[::-1]), n_permutations=3)
+    monkeypatch.setattr(module, "WHOLE", 0)
+    for where in (_codes, _pairs):
+        monkeypatch.setattr(where, "ENTRIES", 1700)  # two latents of 800 rows at once
+    found = match(A, B, decoders=(W, W[::-1]), n_permutations=3)
+    assert found.correlation is None and found.cosine is None
+    assert found.cosine_share == small.cosine_share
+    pd.testing.assert_frame_equal(found.frame(), small.frame())
+    monkeypatch.setattr(_pairs, "_DENSE", 1)  # by sparse products
+    found = match(A, B, decoders=(W, W[::-1]), n_permutations=3)
+    pd.testing.assert_frame_equal(found.frame(), small.frame(), atol=1e-5)
+
+
+def test_a_latent_far_from_zero_correlates_by_what_varies():
+    A, B = noisy_pair(500, np.linspace(0.5, 1, 8), 0)
+    found = match(A + 1000, B + 1000, n_permutations=0)
+    np.testing.assert_allclose(found.correlation, match(A, B, n_permutations=0).correlation, atol=1e-6)
+
+
+def test_the_assignment_is_the_best_one():
+    from mechdecouple.sae._pairs import one_to_one
+
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (7, 4), (4, 7), (30, 30)):
+        weight = np.where(rng.random(shape) < 0.4, rng.random(shape), 0)
+        i, j = np.nonzero(weight)
+        order = rng.permutation(len(i))
+        i, j = i[order], j[order]
+        chosen = one_to_one(i, j, weight[i, j])
+        best = weight[linear_sum_assignment(weight, maximize=True)].sum()
+        assert weight[i[chosen], j[chosen]].sum() == pytest.approx(best)
+        assert len(set(i[chosen])) == len(set(j[chosen])) == len(chosen)
 
 
 def test_misaligned_or_broken_latents_are_refused():
@@ -165,6 +223,10 @@ def test_misaligned_or_broken_latents_are_refused():
         broken = A.copy()
         broken[3, 0] = np.inf
         match(A, broken)
+    with pytest.raises(InputError, match="row 3 of the latents of B"):
+        match(A, sparse.csr_matrix(broken))
+    with pytest.raises(InputError, match=r"A have shape \(0, 5\)"):
+        match(A[:0], A)
     with pytest.raises(InputError, match=r"threshold is 1\.5"):
         match(A, A, threshold=1.5)
 

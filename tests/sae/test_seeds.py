@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mechdecouple.errors import InputError, MismatchError
-from mechdecouple.sae import MATCHED_SHARE_EXCESS, matched_share_excess, train
+from mechdecouple.sae import MATCHED_SHARE_EXCESS, match, matched_share_excess, train
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +21,15 @@ def test_a_model_against_itself_shares_exactly_the_baseline(rotated):
     found = matched_share_excess(a, a, n_permutations=0)
     assert found.excess.value == found.excess.low == found.excess.high == 0
     assert found.share.value == found.seed_a.value == found.seed_b.value < 1
+    for one in found.kinds.values():
+        assert one.excess.value == one.excess.low == one.excess.high == 0
+        assert one.share.value == one.seed.value
+    table = found.latents()
+    assert (table.seed_kind == table.kind).all() and (table.seed_correlation == table.correlation).all()
 
 
 def test_a_rotated_representation_shares_what_seeds_share(rotated):
     """Activation matching sees through a rotation; decoder cosine does not, so it is not the primary measure."""
-    from mechdecouple.sae import match
-
     saes, (a, b) = rotated
     found = matched_share_excess(a, b, n_permutations=19)
     assert abs(found.excess.value) < MATCHED_SHARE_EXCESS.margin
@@ -56,9 +59,61 @@ def test_the_excess_is_share_less_mean_baseline_and_paired():
     assert (found.excess.low, found.excess.high) == pytest.approx(found.replicates.interval())
     assert found.spread == pytest.approx(abs(found.matchings[0, 1].share.value - found.matchings[1, 0].share.value))
     table = found.frame()
-    assert list(table.metric) == ["matched_share", "matched_share_seed", "matched_share_seed", "matched_share_excess"]
-    assert list(table.model_b) == ["B", "", "", "B"]
+    first = ["matched_share", "matched_share_seed", "matched_share_seed", "matched_share_excess"]
+    assert list(table.metric[:4]) == first and list(table.model_b[:4]) == ["B", "", "", "B"]
     assert "matched_share_excess" in found._repr_html_()
+
+
+@pytest.fixture(scope="module")
+def chance_features():
+    """Latents of two seeds of A and of B: 20 features of both, 10 of each model only, and 5 that one seed found."""
+    rng = np.random.default_rng(0)
+    base = rng.random((1200, 60)) < 0.1
+    of = {("a", s): np.r_[0:20, 20:30, 40 + 5 * s : 45 + 5 * s] for s in (0, 1)}
+    of |= {("b", s): np.r_[0:20, 30:40, 50 + 5 * s : 55 + 5 * s] for s in (0, 1)}
+    return [[base[:, of[side, s]].astype(np.float32) for s in (0, 1)] for side in "ab"]
+
+
+def test_each_kind_is_set_against_the_seeds_of_its_own_model(chance_features):
+    a, b = chance_features
+    found = matched_share_excess(a, b, n_permutations=9)
+    for side in "ab":
+        shared, only = found.kinds[side, "shared"], found.kinds[side, "only"]
+        assert shared.share.value == pytest.approx(20 / 35) and shared.seed.value == pytest.approx(30 / 35)
+        assert shared.excess.value == pytest.approx(-10 / 35) and only.excess.value == pytest.approx(10 / 35)
+        assert shared.share.null == 0 and shared.share.p == pytest.approx(0.1)
+        assert only.share.null == 1 and only.share.p == pytest.approx(0.1)
+        total = sum(found.kinds[side, kind].share.value for kind in ("shared", "split", "merged", "only"))
+        assert total == pytest.approx(1)
+        assert (only.excess.low, only.excess.high) == pytest.approx(only.replicates.interval())
+    rows = found.kind_measurements("one", "two", hook_point="x", hook_point_b="y")
+    assert len(rows) == 24
+    of_b = [r for r in rows if r.model == "two" and r.metric == "latents_only"]
+    assert [(r.model_b, r.hook_point, r.hook_point_b) for r in of_b] == [("one", "y", "x")]
+    seeds = [r for r in rows if r.metric == "latents_only_seed"]
+    assert [(r.model, r.model_b, r.hook_point) for r in seeds] == [("one", "", "x"), ("two", "", "y")]
+
+
+def test_what_one_seed_found_by_chance_is_told_from_what_one_model_has(chance_features):
+    a, b = chance_features
+    table = matched_share_excess(a, b, n_permutations=0).latents(1, 0)
+    only = table[table.kind == "only"]
+    of_a, of_b = (only[only.side == side].set_index("latent").seed_kind for side in "ab")
+    for seed_kind in (of_a, of_b):
+        assert (seed_kind.loc[20:29] == "shared").all() and (seed_kind.loc[30:34] == "only").all()
+        assert len(seed_kind) == 15
+    np.testing.assert_allclose(table.seed_correlation[table.seed_kind == "shared"], 1)
+
+
+def test_decoders_go_to_their_own_matching(chance_features):
+    a, b = chance_features
+    rng = np.random.default_rng(0)
+    W = [rng.normal(size=(35, 9)) for _ in range(4)]
+    found = matched_share_excess(a, b, decoders=(W[:2], W[2:]), n_permutations=0)
+    expected = match(a[0], b[1], decoders=(W[0], W[3]), n_permutations=0)
+    np.testing.assert_array_equal(found.matchings[0, 1].cosine, expected.cosine)
+    own = match(b[0], b[1], decoders=(W[2], W[3]), n_permutations=0)
+    np.testing.assert_array_equal(found.within["b"][0, 1].cosine, own.cosine)
 
 
 def test_three_seeds_are_averaged_over_all_pairs():
@@ -79,3 +134,5 @@ def test_what_cannot_be_compared_is_refused_or_has_a_reason():
         matched_share_excess(a, [a[0], a[1][:90]])
     dead = matched_share_excess(a, [np.zeros_like(a[0])] * 2)
     assert np.isnan(dead.excess.value) and "no latent firing" in dead.excess.reason
+    assert np.isnan(dead.kinds["a", "only"].share.value) and "no latent firing" in dead.kinds["a", "only"].share.reason
+    assert not len(dead.latents())

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from mechdecouple.compare.latents.describe import COLUMNS, KINDS, Described, describe
 from mechdecouple.compare.latents.effects import EXCLUSIVE_EFFECT, LATENT_ABLATION, LATENT_ATTRIBUTION
-from mechdecouple.compare.latents.knowing import (
-    KNOWING_DROP,
-    KNOWING_LATENTS,
-    LATENT_EXPRESSED,
-    LATENT_REPRESENTED,
-)
+from mechdecouple.compare.latents.knowing import KNOWING_LATENTS, LATENT_EXPRESSED, LATENT_REPRESENTED
+from mechdecouple.compare.latents.removal import KNOWING_DROP
 
 __all__ = [
     "COLUMNS",

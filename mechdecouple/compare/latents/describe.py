@@ -10,7 +10,8 @@ from jaxtyping import Bool
 
 from mechdecouple.compare.latents.effects import EXCLUSIVE_EFFECT, Effects, measure_effects
 from mechdecouple.compare.latents.examples import show_examples
-from mechdecouple.compare.latents.knowing import KNOWING_DROP, KNOWING_LATENTS, Knowing, knowing
+from mechdecouple.compare.latents.knowing import KNOWING_LATENTS, Knowing, knowing
+from mechdecouple.compare.latents.removal import KNOWING_DROP
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
 from mechdecouple.errors import InputError, MismatchError
@@ -82,7 +83,7 @@ def describe(
     if missing:
         raise InputError(f"the table of kinds lacks column {missing[0]!r}; expected {', '.join(KINDS)}")
     found = [
-        _OneSide(side, slot, point, sae, kinds[kinds["side"] == slot], held)
+        _OneSide(side, slot, point, sae, kinds.loc[kinds["side"] == slot], held)
         for side, slot, point, sae in ((pair.a, "a", site.a, saes[0]), (pair.b, "b", site.b, saes[1]))
     ]
     others = pair.b.name, pair.a.name
@@ -193,13 +194,13 @@ class _OneSide:
         low, high = (effect.low, effect.high) if falls else (-effect.high, -effect.low)
         beyond = effect.p <= 0.05 and low > 0
         said = (
-            f"{head}; without them the lead of the right option's logit {'falls' if falls else 'rises'} by {abs(effect.value):.2f} "
-            f"[{low:.2f}, {high:.2f}], {'more' if beyond else 'not shown to be more'} than by changes as large in "
-            f"random directions ({effect.null:.2f})"
+            f"{head}; without them the lead of the right option's logit {'falls' if falls else 'rises'} by "
+            f"{abs(effect.value):.2f} [{low:.2f}, {high:.2f}], {'more' if beyond else 'not shown to be more'} than by "
+            f"changes as large in random directions ({effect.null:.2f})"
         )
-        single = self.effects.ablated[self.effects.beyond() & self.lacking[self.effects.ablated]]
-        if len(single):
-            said += f"; {len(single)} of those ablated alone matter{'s' * (len(single) == 1)}"
+        single = int((self.effects.beyond() & self.lacking[self.effects.ablated]).sum())
+        if single:
+            said += f"; ablated alone {single} of them do{'es' * (single == 1)} more than a random direction"
         return [said + "."]
 
     def _knowing_words(self) -> list[str]:

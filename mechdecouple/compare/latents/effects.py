@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,8 +10,8 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from mechdecouple import stats
 from mechdecouple.compare.gate import gate_rows
-from mechdecouple.compare.latents.knowing import random_like
 from mechdecouple.compare.latents.logits import LogitDifference, no_difference
+from mechdecouple.compare.latents.removal import random_like, seeds
 from mechdecouple.compare.side import Side
 from mechdecouple.compare.subject import Subject, make_subject
 from mechdecouple.results import Estimate, Metric
@@ -52,10 +51,11 @@ EXCLUSIVE_EFFECT = dataclasses.replace(
 
 TOP, MOST = 32, 64
 """Latents ablated: so many by attribution, and with those that the other model lacks so many in all."""
-MOST_RUNS = 32_768
-"""Items run at most for the ablation of single latents, once for each item that a latent fires on."""
+MOST_PLACES = 32_768
+"""Tokens that are changed at most for the ablation of single latents, one for each on which a latent fires."""
 MATTERS = 8
 _DRAWS, _JOINT_DRAWS = 4, 19
+_ROWS = 1024
 LIMIT = 256
 """Most items that effects are measured on, and that latents are ranked on."""
 
@@ -83,11 +83,12 @@ class Effects:
     skipped: str = ""
 
     def beyond(self) -> np.ndarray:
-        """[k] ablated latents whose interval lies outside what random directions do, on one side."""
-        if self.ablation is None:
+        """[k] ablated latents that do more than random directions, at a false-discovery rate of 5 %."""
+        if self.ablation is None or not len(self.ablated):
             return np.zeros(0, bool)
-        low, high = self.ablation.interval()
-        return (low > self.null) | (high < -self.null)
+        over = (self.ablation.map(lambda x: x - self.null), self.ablation.map(lambda x: -x - self.null))
+        p = 2 * np.min([one.p_above(0.0) for one in over], axis=0)
+        return np.nan_to_num(stats.benjamini_hochberg(np.minimum(p, 1.0)), nan=1.0) < 0.05
 
 
 def measure_effects(
@@ -99,15 +100,13 @@ def measure_effects(
     measured inside.
     """
     reason = no_difference(side.subject, side.untestable)
-    usable = (
-        np.flatnonzero(gate_rows(side.task) & np.isin(side.task.groups, groups)) if not reason else np.zeros(0, int)
-    )
-    if not reason and not len(usable):
-        reason = "none of the items that answers are compared on lies in groups held out"
-    if reason or not len(latents):
-        why = reason or "no latent fires"
-        return Effects(why, exclusive=Estimate.undefined(why))
-    assert side.subject is not None
+    usable = np.flatnonzero(gate_rows(side.task) & np.isin(side.task.groups, groups))
+    if not len(usable):
+        reason = reason or "none of the items that answers are compared on lies in groups held out"
+    if not len(latents):
+        reason = reason or "no latent fires"
+    if reason or side.subject is None:
+        return Effects(reason, exclusive=Estimate.undefined(reason, unit="groups"))
     config = side.config
     if len(usable) > LIMIT:
         usable = np.sort(np.random.default_rng(config.seed).choice(usable, LIMIT, replace=False))
@@ -142,20 +141,14 @@ class _Coded:
 
     def attribution(self, items: np.ndarray) -> Float[np.ndarray, "n m"]:
         """Gradient times what each latent adds, summed over the rows of each item."""
-        slopes = self.difference.gradient(items) @ self.directions.T
-        parts = self.codes.multiply(slopes).tocsr()
-        places = self.difference.places
+        slopes, places = self.difference.gradient(items), self.difference.places
         rows, first = np.unique(places.row, return_index=True)
-        summing = csr_matrix(
-            (np.ones(len(rows)), (places.item[first], rows)), (len(self.difference), len(self.codes.indptr) - 1)
-        )
-        return np.asarray((summing @ parts).todense())[items]
-
-    def runs(self) -> Int[np.ndarray, " m"]:
-        """Items on which each latent fires."""
-        item = self.difference.places.item
-        starts = self.placed.indptr
-        return np.array([len(np.unique(item[self.placed.indices[a:b]])) for a, b in pairwise(starts)])
+        out = np.zeros((len(self.difference), len(self.directions)))
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            parts = self.codes[some].multiply(slopes[some] @ self.directions.T).tocoo()
+            np.add.at(out, (places.item[first[start : start + _ROWS]][parts.row], parts.col), parts.data)
+        return out[items]
 
     def without(self, chosen: np.ndarray, directions: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "n k"]:
         """What the difference loses when each latent's activation times its direction is subtracted, item by item."""
@@ -197,11 +190,11 @@ def _ranking(
 
 
 def _chosen(coded: _Coded, ranking: np.ndarray, lacking: np.ndarray) -> Int[np.ndarray, " k"]:
-    """Latents to ablate, first by attribution, then those that the other model lacks, as far as runs allow."""
+    """Latents to ablate, first by attribution, then those that the other model lacks, as far as places allow."""
     top = ranking[:TOP]
     rest = ranking[TOP:]
     wanted = np.concatenate([top, rest[lacking[rest]]])[:MOST]
-    affordable = np.cumsum(coded.runs()[wanted]) <= MOST_RUNS
+    affordable = np.cumsum(np.diff(coded.placed.indptr)[wanted]) <= MOST_PLACES
     return wanted[affordable]
 
 
@@ -219,8 +212,7 @@ def _joint(coded: _Coded, lacking: np.ndarray, seed: int) -> Estimate:
         return Estimate.undefined("no latent lacks a partner in the other model", unit="groups")
     codes = coded.codes[:, lacking]
     change = codes @ coded.directions[lacking]
-    seeds = np.random.default_rng(seed).integers(2**31, size=_JOINT_DRAWS).tolist()
-    draws = np.array([coded.jointly(random_like(change, codes, s)).mean() for s in seeds])
+    draws = np.array([coded.jointly(random_like(change, codes, s)).mean() for s in seeds(seed, _JOINT_DRAWS)])
     found = coded.subject.replicates(coded.jointly(change))
     p = float(stats.permutation_p(abs(found.value), np.abs(draws)))
     return found.estimate(EXCLUSIVE_EFFECT, null=float(np.sqrt(np.mean(draws**2))), p=p)

@@ -34,7 +34,7 @@ def top_items(
     columns = csc_matrix(codes)
     found = []
     for a, b in pairwise(columns.indptr):
-        rows, values = columns.indices[a:b], columns.data[a:b]
+        rows, values = columns.indices[a:b], np.asarray(columns.data[a:b], float)
         order = np.lexsort((rows, -values))
         own, first = np.unique(items[rows[order]], return_index=True)
         keep = np.argsort(first, kind="stable")[:most]

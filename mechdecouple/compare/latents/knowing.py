@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
 
 from mechdecouple import beliefs, stats
 from mechdecouple.compare.latents.ranking import Strata, oriented, strata, stratified_auroc
+from mechdecouple.compare.latents.removal import removal_drop
 from mechdecouple.compare.side import Side
-from mechdecouple.errors import InputError
-from mechdecouple.probes import LogisticFitter
 from mechdecouple.results import Estimate, Metric
-from mechdecouple.stats import Replicates, benjamini_hochberg, weighted_auroc
+from mechdecouple.stats import Replicates, benjamini_hochberg
 
 LATENT_REPRESENTED = Metric(
     name="latent_represented",
@@ -41,23 +41,12 @@ KNOWING_LATENTS = Metric(
     null="0; a latent counts where its AUROC passes the false-discovery rate of 5 % over all of its dictionary",
     assumes=LATENT_REPRESENTED.assumes,
 )
-KNOWING_DROP = Metric(
-    name="knowing_drop",
-    family="sae",
-    title="Represented AUROC that these latents hold",
-    measures="fall of the AUROC of the represented truth, honest condition, when the latents that know more than is "
-    "said are taken out of the activations",
-    range="[-1, 1]",
-    null="mean fall when changes of equal norm, row by row, point in random directions",
-    assumes="a linear probe, fitted on the whole activations of other groups",
-)
-
 RATE, LITTLE = 0.05, 0.25
 """False-discovery rate at which a latent carries something, and the share of its strength (AUROC above one half) below
 which it carries the other thing too little to count."""
 MIN_ITEMS = 20
 """Items, counted by their probabilities, that must lie on each side of a question before it is asked of latents."""
-_DRAWS = 99
+_NARROW = 0.01
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,6 +114,20 @@ class Statements:
         context = self.context[rows] if contexts else np.zeros(len(rows), np.int64)
         return strata(*sides, self.condition[rows], context, across)
 
+    def drop(self, only: np.ndarray, n_blocks: int, seed: int, reason: str) -> Estimate:
+        """Fall of the represented AUROC, honest condition, without the latents ``only``."""
+        if not len(only):
+            return Estimate.undefined(reason or "no latent carries the represented truth alone", unit="groups")
+        fit, rows = (np.flatnonzero((self.condition == 0) & (self.held == held)) for held in (False, True))
+        X, truth, groups = ((x[fit], x[rows]) for x in (self.X, self.truth, self.groups))
+        return removal_drop(X, truth, groups, part(self.latents, rows, only), self.directions[only], n_blocks, seed)
+
+
+def part(latents: csr_matrix, rows: np.ndarray, columns: np.ndarray | None = None) -> csr_matrix:
+    """Some rows and columns of a sparse table."""
+    some: Any = latents
+    return some[rows] if columns is None else some[rows][:, columns]
+
 
 def knowing(side: Side, latents: csr_matrix, point: str, directions: np.ndarray, held: np.ndarray) -> Knowing:
     """What the latents carry.
@@ -133,7 +136,7 @@ def knowing(side: Side, latents: csr_matrix, point: str, directions: np.ndarray,
         latents: [rows of ``side.acts``, m]; directions: [m, d] what a unit of each adds.
         held: [rows of ``side.acts``] 1 in held-out groups, 0 in groups that signs and probe come from, -1 elsewhere.
     """
-    m, reason = latents.shape[1], _nothing_to_know(side)
+    m, reason = len(directions), _nothing_to_know(side)
     if reason:
         return _undefined(m, reason)
     assert side.task.truth is not None
@@ -147,7 +150,7 @@ def knowing(side: Side, latents: csr_matrix, point: str, directions: np.ndarray,
         context = np.unique(side.task.context, return_inverse=True)[1]
     use = np.flatnonzero((held >= 0) & ~np.isnan(truth) & ~np.isnan(claim) & ~side.task.shift_mask)
     statements = Statements(
-        latents[use], side.acts[point][use], directions, truth[use], claim[use], condition[use], context[use],
+        part(latents, use), side.acts[point][use], directions, truth[use], claim[use], condition[use], context[use],
         held[use] == 1, side.task.groups[use],
     )  # fmt: skip
     return carried(statements, side.config.blocks, side.config.seed)
@@ -155,11 +158,11 @@ def knowing(side: Side, latents: csr_matrix, point: str, directions: np.ndarray,
 
 def carried(given: Statements, n_blocks: int = 20, seed: int = 0) -> Knowing:
     """What latents carry, from arrays: signs from the rows not held, everything else on the held rows."""
-    m = given.latents.shape[1]
+    m = len(given.directions)
     parts = [np.flatnonzero(given.held), np.flatnonzero(~given.held)]
     if min(map(len, parts)) == 0 or not m:
         return _undefined(m, "no statement of known truth and claim lies in groups held out, or none elsewhere")
-    columns = [csc_matrix(given.latents[rows]) for rows in parts]
+    columns = [csc_matrix(part(given.latents, rows)) for rows in parts]
     blocks = [stats.jackknife_blocks(given.groups[rows], n_blocks, seed) for rows in parts]
     n_groups = [len(np.unique(given.groups[rows])) for rows in parts]
     found: dict[str, Replicates] = {}
@@ -177,7 +180,7 @@ def carried(given: Statements, n_blocks: int = 20, seed: int = 0) -> Knowing:
         )
         found[name] = oriented(held, np.asarray(fit.value) < 0.5)
     knows, open_ = _told_apart(found["represented"], found["expressed"], reasons)
-    drop = _drop(given, np.flatnonzero(knows == "represented only"), n_blocks, seed, reasons.get("represented", ""))
+    drop = given.drop(np.flatnonzero(knows == "represented only"), n_blocks, seed, reasons.get("represented", ""))
     return Knowing(found["represented"], found["expressed"], knows, open_, reasons, drop)
 
 
@@ -197,6 +200,8 @@ def _nothing_to_know(side: Side) -> str:
 def _asked(name: str, given: Statements, parts: list[np.ndarray]) -> tuple[Strata, Strata] | None:
     """The strata of held and of other rows, as close as truth and claim part: within conditions before across them,
     within contexts before over them."""
+    if name == "expressed" and given.claim[given.held].std() < _NARROW:
+        return None
     for across in (False, True):
         for contexts in (True, False):
             held, fit = (given.question(name, rows, across, contexts) for rows in parts)
@@ -207,6 +212,8 @@ def _asked(name: str, given: Statements, parts: list[np.ndarray]) -> tuple[Strat
 
 def _inseparable(name: str, given: Statements, rows: np.ndarray) -> str:
     truth, claim = given.truth[rows], given.claim[rows]
+    if name == "expressed" and claim.std() < _NARROW:
+        return f"expressed probabilities hardly differ (sd {claim.std():.1g}): nothing can carry them"
     part = float(np.where(truth == 1, 1 - claim, claim).sum())
     what = "differ in truth and are claimed alike" if name == "represented" else "are alike in truth and claimed apart"
     return (
@@ -239,52 +246,6 @@ def _told_apart(
     open_[(knows == "") & truth] = "carries the truth; whether it carries the claim as well is open"
     open_[(knows == "") & claim] = "carries the claim; whether it carries the truth as well is open"
     return knows, open_
-
-
-def _drop(given: Statements, only: np.ndarray, n_blocks: int, seed: int, reason: str) -> Estimate:
-    """Fall of the represented AUROC without the latents ``only``, against changes of equal norm."""
-    if not len(only):
-        why = reason or "no latent carries the represented truth alone"
-        return Estimate.undefined(why, unit="groups", direction=KNOWING_DROP.direction)
-    honest = given.condition == 0
-    fit, rows = np.flatnonzero(honest & ~given.held), np.flatnonzero(honest & given.held)
-    try:
-        probe = LogisticFitter(folds=3, seed=seed).fit(
-            given.X[fit].astype(np.float64), given.truth[fit], given.groups[fit]
-        )
-    except InputError as error:
-        return Estimate.undefined(str(error), unit="groups")
-    X, truth = given.X[rows].astype(np.float64), given.truth[rows]
-    taken = given.latents[rows][:, only] @ given.directions[only].astype(np.float64)
-    blocks = stats.jackknife_blocks(given.groups[rows], n_blocks, seed)
-    kept = np.concatenate([np.ones((1, len(rows))), np.arange(blocks.max() + 1)[:, None] != blocks])
-
-    def falls(change: np.ndarray) -> np.ndarray:
-        return whole - np.asarray(weighted_auroc(probe.decision_function(X - change), truth, kept))
-
-    whole = np.asarray(weighted_auroc(probe.decision_function(X), truth, kept))
-    found = falls(taken)
-    draws = np.stack([falls(random_like(taken, given.latents[rows][:, only], s)) for s in _seeds(seed, _DRAWS)])
-    if not np.isfinite(found[0]):
-        return Estimate.undefined("held-out honest statements are all true or all false", unit="groups")
-    replicates = Replicates(found[0], found[1:], "jackknife", len(np.unique(given.groups[rows])))
-    p = float(stats.permutation_p(found[0], draws[:, 0]))
-    note = "the interval holds the probe and the choice of latents as they are"
-    return replicates.estimate(KNOWING_DROP, null=float(draws[:, 0].mean()), p=p, reason=note)
-
-
-def random_like(change: np.ndarray, latents: csr_matrix, seed: int) -> np.ndarray:
-    """Changes [n, d] made of the same latents along random directions, as large on each row as ``change`` is."""
-    directions = np.random.default_rng(seed).normal(size=(latents.shape[1], change.shape[1]))
-    other = latents @ directions
-    size = np.linalg.norm(other, axis=1, keepdims=True)
-    return other * np.divide(
-        np.linalg.norm(change, axis=1, keepdims=True), size, out=np.zeros_like(size), where=size > 0
-    )
-
-
-def _seeds(seed: int, n: int) -> list[int]:
-    return np.random.default_rng(seed).integers(2**31, size=n).tolist()
 
 
 def _nothing(m: int) -> Replicates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -89,13 +90,13 @@ def stratified_auroc(latents: csc_matrix, given: Strata, blocks: Int[np.ndarray,
     with np.errstate(invalid="ignore", divide="ignore"):
         per_pair = weight / weight.sum(axis=0) / np.where(pairs > 0, pairs, 1.0)
     before = np.cumsum(totals[1], axis=0) - totals[1]
-    out = np.empty((latents.shape[1], kept.shape[1]))
-    for j in range(latents.shape[1]):
-        part = slice(latents.indptr[j], latents.indptr[j + 1])
+    out = np.empty((len(latents.indptr) - 1, kept.shape[1]))
+    for j, bounds in enumerate(pairwise(latents.indptr)):
+        part = slice(*bounds)
         rows, values = latents.indices[part], np.repeat(latents.data[part], e)
         stratum = given.stratum[rows].ravel()
         one, other = (x[rows].reshape(len(values), -1) for x in (positive, negative))
-        # Rows on which it does not fire come last, one value 0 for each stratum.
+        # Rows on which it does not fire: one value 0 for each stratum.
         rest = [whole - _by_stratum(stratum, x, size) for whole, x in zip(totals, (one, other), strict=True)]
         stratum, values = np.append(stratum, np.arange(size)), np.append(values, np.zeros(size))
         order = np.lexsort((values, stratum))

@@ -12,12 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechdecouple.errors import InputError, MismatchError
+from mechdecouple.sae._sparse import Pass, SparseStep
 from mechdecouple.sae.architectures import inference_sae, training_sae
 from mechdecouple.sae.autoencoder import SparseAutoencoder
 from mechdecouple.sae.recipe import Recipe
 
 CURVE = ("step", "loss", "l0", "fvu", "dead", "learning_rate")
 _CURVE_POINTS = 50
+_SPARSE = ("topk", "batchtopk", "matryoshka")
 _BETAS, _EPSILON, _MAX_NORM = (0.9, 0.999), 1e-8, 1.0
 
 
@@ -78,6 +80,8 @@ class Trainer:
         self._parameters: dict[str, torch.nn.Parameter] = dict(self._sae.named_parameters())
         self._rate = recipe.learning_rate
         self._adam = torch.optim.Adam(self._parameters.values(), lr=self._rate, betas=_BETAS, eps=_EPSILON, fused=True)
+        sparse = recipe.architecture in _SPARSE and torch.device(device).type == "cpu"
+        self._backward = SparseStep(self._sae) if sparse else self._by_autograd
         self._silent = torch.zeros(recipe.width, dtype=torch.int32, device=device)  # steps since each last fired
         self._loss = torch.tensor(math.nan)
 
@@ -92,16 +96,15 @@ class Trainer:
         rate = self._rate * _share_of_rate(self.step_number / self.steps)
         for group in self._adam.param_groups:
             group["lr"] = rate
-        out = self._backward(rows)
+        out = self._backward(rows, self._silent > self.patience)
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), _MAX_NORM)
         self._adam.step()
         self._adam.zero_grad()
-        firing = out.feature_acts.detach() > 0
         self._silent += 1
-        self._silent[firing.any(0)] = 0
-        self._loss = out.loss.detach()
+        self._silent[out.fired] = 0
+        self._loss = out.loss
         if self.step_number % math.ceil(self.steps / _CURVE_POINTS) == 0 or self.step_number == self.steps - 1:
-            self._note(rows, out.sae_out.detach(), float(firing.sum()) / len(rows), rate)
+            self._note(rows, out, rate)
         self.step_number += 1
 
     def state(self) -> dict[str, Tensor]:
@@ -111,7 +114,7 @@ class Trainer:
             for moment, value in self._adam.state[parameter].items():
                 found[f"adam.{moment}.{name}"] = value
         found["silent"] = self._silent
-        found["step"] = torch.tensor(self.step_number)
+        found["step"], found["loss"] = torch.tensor(self.step_number), self._loss
         found["curve"] = torch.tensor(
             [[point[name] for name in CURVE] for point in self.curve], dtype=torch.float64
         ).reshape(-1, len(CURVE))
@@ -133,10 +136,14 @@ class Trainer:
                 )
         self._sae.load_state_dict({name: state[f"weights.{name}"] for name in own})
         for name, parameter in self._parameters.items():
-            moments = {k.split(".")[1]: v for k, v in state.items() if k.startswith("adam.") and k.endswith(f".{name}")}
-            self._adam.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in moments.items()}
+            if f"adam.step.{name}" not in state:  # taken before the first step
+                continue
+            kept = self._adam.state[parameter]
+            kept["step"] = state[f"adam.step.{name}"].clone()
+            for moment in ("exp_avg", "exp_avg_sq"):  # laid out in memory as the parameter is, which fused Adam wants
+                kept[moment] = torch.empty_like(parameter).copy_(state[f"adam.{moment}.{name}"])
         self._silent.copy_(state["silent"])
-        self.step_number = int(state["step"])
+        self.step_number, self._loss = int(state["step"]), state["loss"].clone()
         self.curve = [dict(zip(CURVE, point, strict=True)) for point in state["curve"].tolist()]
         for point in self.curve:
             point["step"] = int(point["step"])
@@ -155,8 +162,8 @@ class Trainer:
         trained.fold_activation_norm_scaling_factor(self.scale)
         return SparseAutoencoder(inference_sae(trained, record))
 
-    def _backward(self, rows: Tensor) -> Any:
-        """SAELens' losses on the rows, and their gradients."""
+    def _by_autograd(self, rows: Tensor, dead: Tensor) -> Pass:
+        """SAELens' own losses on the rows, and their gradients."""
         from sae_lens.saes.sae import TrainCoefficientConfig, TrainStepInput
 
         coefficients = {}
@@ -166,23 +173,29 @@ class Trainer:
         given = TrainStepInput(
             sae_in=rows,
             coefficients=coefficients,
-            dead_neuron_mask=self._silent > self.patience,
+            dead_neuron_mask=dead,
             n_training_steps=self.step_number,
             is_logging_step=False,
         )
         out = self._sae.training_forward_pass(given)
         out.loss.backward()
-        return out
+        firing = out.feature_acts.detach() > 0
+        return Pass(out.loss.detach(), out.sae_out.detach() - rows, firing.any(0), int(firing.sum()))
 
-    def _note(self, rows: Tensor, rebuilt: Tensor, l0: float, rate: float) -> None:
+    def _note(self, rows: Tensor, out: Pass, rate: float) -> None:
         if not math.isfinite(self.loss):
             raise InputError(
                 f"SAE training diverged at step {self.step_number}; lower learning_rate (was {self._rate:g})"
             )
-        fvu = (rows - rebuilt).square().sum() / (rows - rows.mean(0)).square().sum()
-        dead = (self._silent > self.patience).float().mean()
-        values = (self.step_number, self.loss, l0, float(fvu), float(dead), rate)
-        self.curve.append(dict(zip(CURVE, values, strict=True)))
+        values = {
+            "step": self.step_number,
+            "loss": self.loss,
+            "l0": out.active / len(rows),
+            "fvu": float(out.error.square().sum() / (rows - rows.mean(0)).square().sum()),
+            "dead": float((self._silent > self.patience).float().mean()),
+            "learning_rate": rate,
+        }
+        self.curve.append({name: values[name] for name in CURVE})
 
 
 def _share_of_rate(done: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,18 @@ import torch
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
-from mechdecouple.errors import InputError, StoreError
-from mechdecouple.sae._saelens import saelens
+from mechdecouple.activations import Activations
+from mechdecouple.errors import InputError, MismatchError, StoreError
+from mechdecouple.sae._saelens import check_kind, flat, read_directory, read_release, saelens
+from mechdecouple.sae.architectures import inference_sae
 
 if TYPE_CHECKING:
-    from sae_lens import SAE
+    from sae_lens import SAE, TrainingSAE
+
+    from mechdecouple.sae._source import Rows
 
 _RECORD = "mechdecouple"
+_BY_ROW = ("layer_norm", "constant_norm_rescale")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +33,20 @@ class SparseAutoencoder:
 
     The wrapped ``sae`` is SAELens' own inference class, so everything that takes a SAELens SAE takes ``self.sae``.
     One trained here has decoder rows of unit norm: a latent's value is the length of what it adds.
+
+    Raises:
+        InputError: ``sae`` is none of SAELens' inference SAEs, reads something else than single rows (transcoders,
+            temporal SAEs), or needs activations scaled by a factor that it does not carry.
+
+    Example:
+        >>> sae = SparseAutoencoder.load("saes/000")  # doctest: +SKIP
+        >>> latents = sae.encode_sparse(Activations.open("acts"))  # doctest: +SKIP
     """
 
     sae: SAE
+
+    def __post_init__(self) -> None:
+        check_kind(self.sae)
 
     @property
     def architecture(self) -> str:
@@ -49,7 +66,10 @@ class SparseAutoencoder:
     @property
     def decoder(self) -> Float[np.ndarray, "m d"]:
         """What each latent adds to the reconstruction, a unit of activation each."""
-        return _numpy(self.sae.W_dec)
+        rows = _numpy(self.sae.W_dec)
+        if getattr(self.sae.cfg, "rescale_acts_by_decoder_norm", False):
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-8)
+        return rows
 
     @property
     def b_dec(self) -> Float[np.ndarray, " d"]:
@@ -61,45 +81,96 @@ class SparseAutoencoder:
         """What it was trained with (seed, steps, activation scale, loss curve ...); empty for one trained elsewhere."""
         return dict(self.sae.cfg.metadata.get(_RECORD) or {})
 
-    def encode(self, X: Float[np.ndarray, "n d"], *, batch_size: int = 4096) -> Float[np.ndarray, "n m"]:
+    @property
+    def hook_point(self) -> str:
+        """Where it was trained; empty where it does not say."""
+        return str(self.sae.cfg.metadata.hook_name or "")
+
+    @property
+    def model(self) -> str:
+        """Name of the model that it was trained on; empty where it does not say."""
+        return str(self.sae.cfg.metadata.model_name or "")
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it brings each row to a common scale and back, so that latents alone do not say what they rebuild."""
+        return self.sae.cfg.normalize_activations in _BY_ROW
+
+    def check_model(self, activations: Activations) -> None:
+        """Makes sure that activations are of the model that it was trained on, as far as both say by weights.
+
+        Raises:
+            MismatchError: they are another model's.
+        """
+        own = (self.training.get("source") or {}).get("model") or {}
+        there = activations.manifest.get("model") or {}
+        if own.get("weight_hash", "") != there.get("weight_hash", "") and own.get("weight_hash") and there:
+            raise MismatchError(
+                f"this SAE was trained on model {own.get('name')!r}, the activations are of {there.get('name')!r} with "
+                "other weights; to read them all the same, pass the array at the hook point"
+            )
+
+    def encode(
+        self, X: Float[np.ndarray, "n d"] | Activations, hook_point: str | None = None, *, batch_size: int = 4096
+    ) -> Float[np.ndarray, "n m"]:
         """Latents of every row, float32, dense; zero where a latent does not fire.
 
+        Args:
+            X: an array, or Activations of the model and at the hook point that it was trained on.
+            hook_point: which of the Activations' hook points, for one that does not say what it was trained on.
+
         Raises:
             InputError: X is not a table of width d, or holds NaN or infinity.
+            MismatchError: X is of another model or hook point.
         """
-        check_activations(X, width=self.d)
-        return self._mapped(X, self.sae.encode, self.width, batch_size)
+        rows = self._rows(X, hook_point)
+        return self._mapped(rows.batches(batch_size), self.sae.encode, (len(rows), self.width))
 
-    def encode_sparse(self, X: Float[np.ndarray, "n d"], *, batch_size: int = 1024) -> csr_matrix:
-        """Latents of every row as a sparse matrix, float32 [n, m] with sorted indices; only what fires is stored.
+    def encode_sparse(
+        self, X: Float[np.ndarray, "n d"] | Activations, hook_point: str | None = None, *, batch_size: int = 1024
+    ) -> csr_matrix:
+        """As ``encode``, as a sparse matrix [n, m] with sorted indices; only what fires is stored.
 
         The dense latents of one batch are held at a time, so memory beyond the nonzeros does not grow with n.
-
-        Raises:
-            InputError: X is not a table of width d, or holds NaN or infinity.
         """
-        if X.ndim != 2 or len(X) == 0:
-            check_activations(X)
+        rows = self._rows(X, hook_point)
         values, latents, counts = [], [], []
-        for start in range(0, len(X), batch_size):
-            rows = np.asarray(X[start : start + batch_size])
-            check_activations(rows, width=self.d, first=start)
-            dense = self._mapped(rows, self.sae.encode, self.width, batch_size)
+        for _, part in rows.batches(batch_size):
+            dense = self._mapped([(0, part)], self.sae.encode, (len(part), self.width))
             at, latent = np.nonzero(dense)
             values.append(dense[at, latent])
             latents.append(latent.astype(np.int32))
-            counts.append(np.bincount(at, minlength=len(rows)))
+            counts.append(np.bincount(at, minlength=len(part)))
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
         parts = np.concatenate(values), np.concatenate(latents), indptr
-        return csr_matrix(parts, shape=(len(X), self.width))
+        return csr_matrix(parts, shape=(len(rows), self.width))
+
+    def reconstruct(
+        self, X: Float[np.ndarray, "n d"] | Activations, hook_point: str | None = None, *, batch_size: int = 4096
+    ) -> Float[np.ndarray, "n d"]:
+        """Every row as its latents rebuild it, float32; raises as ``encode`` does."""
+        rows = self._rows(X, hook_point)
+        return self._mapped(
+            rows.batches(batch_size), lambda x: self.sae.decode(self.sae.encode(x)), (len(rows), self.d)
+        )
 
     def decode(self, latents: Float[np.ndarray, "n m"], *, batch_size: int = 4096) -> Float[np.ndarray, "n d"]:
-        """Activations rebuilt from latents, float32."""
+        """Activations rebuilt from latents, float32.
+
+        Raises:
+            InputError: latents of another shape; an SAE that needs the rows too (``by_row``).
+        """
         if latents.ndim != 2 or latents.shape[1] != self.width:
             raise InputError(
                 f"latents have shape {latents.shape}, expected [n, {self.width}]; pass what encode() returned"
             )
-        return self._mapped(latents, self.sae.decode, self.d, batch_size)
+        if self.by_row:
+            raise InputError(
+                f"this SAE brings each row to a common scale ({self.sae.cfg.normalize_activations}), which latents do "
+                "not tell; use reconstruct(X)"
+            )
+        parts = ((at, latents[at : at + batch_size]) for at in range(0, len(latents), batch_size))
+        return self._mapped(parts, self.sae.decode, (len(latents), self.d))
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write ``cfg.json`` and ``sae_weights.safetensors``, as ``sae_lens.SAE.load_from_disk`` reads them."""
@@ -113,30 +184,59 @@ class SparseAutoencoder:
         return path
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str], *, device: str = "cpu") -> SparseAutoencoder:
-        """Read a SAELens directory, written here or by SAELens.
+    def load(
+        cls, source: str | os.PathLike[str] | SAE | TrainingSAE, sae_id: str | None = None, *, device: str = "cpu"
+    ) -> SparseAutoencoder:
+        """Read an SAE from wherever SAELens keeps them.
+
+        Args:
+            source: a directory, written here or by SAELens; with ``sae_id`` a release (see ``from_pretrained``); or an
+                object of SAELens, one in training too.
 
         Raises:
             StoreError: the directory lacks one of the two files, or they do not fit together.
+            InputError: an SAE of a kind that cannot be used.
         """
-        path = Path(directory)
-        for name in ("cfg.json", "sae_weights.safetensors"):
-            if not (path / name).is_file():
-                raise StoreError(
-                    f"no {name} in {path}; expected a directory that SAELens or SparseAutoencoder.save wrote"
-                )
-        try:
-            return cls(saelens().SAE.load_from_disk(path, device=device))
-        except Exception as error:  # SAELens, json, safetensors and torch each raise their own kinds on a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise StoreError(f"cannot read the SAE in {path}: {reason}; save it again") from error
+        if not isinstance(source, str | os.PathLike):
+            found: Any = source
+            return cls(inference_sae(found, {}) if isinstance(found, saelens().TrainingSAE) else found)
+        if sae_id is not None:
+            return cls.from_pretrained(str(source), sae_id, device=device)
+        return cls(read_directory(Path(source), device))
 
-    def _mapped(self, rows: np.ndarray, function: Any, width: int, batch_size: int) -> np.ndarray:
-        out = np.empty((len(rows), width), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(rows), batch_size):
-                batch = torch.tensor(rows[start : start + batch_size], dtype=self.sae.dtype, device=self.sae.device)
-                out[start : start + batch_size] = _numpy(function(batch))
+    @classmethod
+    def from_pretrained(cls, release: str, sae_id: str, *, device: str = "cpu") -> SparseAutoencoder:
+        """Fetch a published SAE through SAELens.
+
+        Args:
+            release: a name in SAELens' list of releases, or a repository on the Hugging Face hub.
+            sae_id: which SAE of the release; for a repository, the folder in it.
+
+        Raises:
+            StoreError: it cannot be found or fetched.
+            InputError: an SAE of a kind that cannot be used.
+        """
+        return cls(read_release(release, sae_id, device))
+
+    def _rows(self, X: np.ndarray | Activations, hook_point: str | None) -> Rows:
+        from mechdecouple.sae._source import Rows
+
+        if isinstance(X, Activations):
+            self.check_model(X)
+        return Rows.of(self, X, hook_point)
+
+    def _mapped(
+        self,
+        parts: Iterator[tuple[int, np.ndarray]] | list[tuple[int, np.ndarray]],
+        function: Callable[[torch.Tensor], torch.Tensor],
+        shape: tuple[int, int],
+    ) -> np.ndarray:
+        """The function of each part, put at its first row."""
+        out = np.empty(shape, np.float32)
+        with torch.inference_mode(), flat(self.sae):
+            for start, part in parts:
+                batch = torch.tensor(part, dtype=self.sae.dtype, device=self.sae.device)
+                out[start : start + len(part)] = _numpy(function(batch))
         return out
 
     def __repr__(self) -> str:

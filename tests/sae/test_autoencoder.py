@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mechdecouple.errors import InputError, StoreError
+from mechdecouple.activations import Activations
+from mechdecouple.errors import InputError, MismatchError, StoreError
 from mechdecouple.sae import SparseAutoencoder, train
 
 
@@ -121,3 +122,152 @@ def test_wrong_widths_and_damaged_directories_are_refused(trained, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):
         sae.save(tmp_path / "file")
+
+
+def theirs(kind="Standard", d=6, m=10, **fields):
+    """An SAE of SAELens, of another maker."""
+    import sae_lens
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sae = getattr(sae_lens, f"{kind}SAE")(getattr(sae_lens, f"{kind}SAEConfig")(d_in=d, d_sae=m, **fields))
+        sae.W_dec.data.mul_(torch.linspace(0.5, 3, m)[:, None])
+        return sae
+
+
+def rows(n=20, d=6):
+    return np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+
+
+def in_hub(monkeypatch, folder, sae, sae_id):
+    """Puts an SAE where the hub's client keeps what it has fetched of the repository ``someone/saes``."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder))
+    repository = folder / "models--someone--saes"
+    sae.save_model(repository / "snapshots" / "abc" / sae_id)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+
+
+def test_a_release_on_the_hub_is_read(tmp_path, monkeypatch):
+    import torch
+
+    sae = theirs()
+    in_hub(monkeypatch, tmp_path, sae, "blocks.2.hook_resid_pre")
+    ours = SparseAutoencoder.from_pretrained("someone/saes", "blocks.2.hook_resid_pre")
+    with torch.no_grad():
+        expected = sae.encode(torch.tensor(rows())).numpy()
+    np.testing.assert_allclose(ours.encode(rows()), expected, atol=1e-5)
+    assert np.array_equal(SparseAutoencoder.load("someone/saes", "blocks.2.hook_resid_pre").decoder, ours.decoder)
+    with pytest.raises(StoreError, match=r"cannot load SAE 'blocks\.9' of release 'someone/saes'"):
+        SparseAutoencoder.from_pretrained("someone/saes", "blocks.9")
+    with pytest.raises(StoreError, match="'no-such-release'"):
+        SparseAutoencoder.from_pretrained("no-such-release", "x")
+
+
+def test_a_release_in_need_of_a_factor_that_it_lacks_is_refused(tmp_path, monkeypatch):
+    in_hub(monkeypatch, tmp_path, theirs(normalize_activations="expected_average_only_in"), "x")
+    with pytest.raises(InputError, match="expected_average_only_in"):
+        SparseAutoencoder.from_pretrained("someone/saes", "x")
+
+
+def test_objects_of_saelens_are_taken(planted):
+    import sae_lens
+
+    sae = theirs()
+    assert SparseAutoencoder.load(sae).sae is sae
+    training = sae_lens.BatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAEConfig(d_in=6, d_sae=10, k=2))
+    training.topk_threshold.fill_(0.3)
+    with pytest.raises(InputError, match="in training"):
+        SparseAutoencoder(training)
+    ours = SparseAutoencoder.load(training)
+    # Latents of one row must not depend on the other rows of its batch, as they do in training.
+    assert np.array_equal(ours.encode(rows())[:1], ours.encode(rows()[:1]))
+    assert ours.architecture == "jumprelu"
+
+
+@pytest.mark.parametrize("what", ["Transcoder", "SkipTranscoder", "Temporal"])
+def test_other_kinds_are_refused(what):
+    import sae_lens
+
+    fields = {"d_in": 8, "d_sae": 8}
+    if what == "Temporal":
+        made = sae_lens.TemporalSAE(sae_lens.TemporalSAEConfig(**fields, n_heads=1, bottleneck_factor=1))
+    else:
+        config = getattr(sae_lens, f"{what}Config")(**fields, d_out=8, apply_b_dec_to_input=False)
+        made = getattr(sae_lens, what)(config)
+    with pytest.raises(InputError, match=f"{what}.* does not rebuild single rows"):
+        SparseAutoencoder(made)
+    with pytest.raises(InputError, match="str is no SAE"):
+        SparseAutoencoder("sae")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("Standard", {}), ("Gated", {}), ("JumpReLU", {}), ("TopK", {"k": 3, "rescale_acts_by_decoder_norm": True})],
+)
+def test_a_latent_adds_its_decoder_row_a_unit_of_activation(kind, fields):
+    ours = SparseAutoencoder(theirs(kind, **fields))
+    added = ours.decode(np.eye(10, dtype=np.float32)) - ours.b_dec
+    np.testing.assert_allclose(added, ours.decoder, atol=1e-6)
+    np.testing.assert_allclose(ours.reconstruct(rows()), ours.encode(rows()) @ ours.decoder + ours.b_dec, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["layer_norm", "constant_norm_rescale"])
+def test_rows_that_are_scaled_one_by_one_are_rebuilt_with_their_own_scale(scaling):
+    import torch
+
+    sae = theirs(normalize_activations=scaling)
+    ours = SparseAutoencoder(sae)
+    X = rows() * np.linspace(1, 50, 20, dtype=np.float32)[:, None]
+    with torch.no_grad():
+        expected = torch.cat([sae(torch.tensor(x[None])) for x in X]).numpy()
+    np.testing.assert_allclose(ours.reconstruct(X, batch_size=3), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match=r"use reconstruct\(X\)"):
+        ours.decode(ours.encode(X))
+
+
+def test_heads_may_lie_side_by_side(monkeypatch):
+    import torch
+
+    sae = theirs(reshape_activations="hook_z")
+    ours = SparseAutoencoder(sae)
+    with torch.no_grad():
+        expected = sae.encode(torch.tensor(rows()).reshape(20, 3, 2)).numpy()
+        np.testing.assert_allclose(ours.encode(rows()), expected, atol=1e-5)
+        assert ours.reconstruct(rows()).shape == (20, 6)
+        assert sae(torch.tensor(rows()).reshape(20, 3, 2)).shape == (20, 3, 2)  # the caller's SAE is as it was
+
+
+def named(X, model="toy", weight_hash="aa", hook_point="blocks.1.hook_resid_post"):
+    found = Activations.from_arrays({hook_point: X, "other": X[:, :3]}, [f"item {i}" for i in range(len(X))])
+    found.manifest["model"] = {"name": model, "weight_hash": weight_hash}
+    return found
+
+
+def test_activations_are_read_at_the_hook_point_of_the_sae(trained, tmp_path):
+    sae, X, *_ = trained
+    activations = named(X[:50])
+    assert np.array_equal(sae.encode(activations), sae.encode(X[:50]))
+    assert np.array_equal(sae.encode_sparse(activations.save(tmp_path / "acts")).toarray(), sae.encode(X[:50]))
+    assert (sae.hook_point, sae.model) == ("blocks.1.hook_resid_post", "toy")
+    with pytest.raises(MismatchError, match="hook point"):
+        sae.encode(activations, "other")
+    with pytest.raises(InputError, match=r"blocks\.1"):
+        sae.encode(named(X[:50], hook_point="elsewhere"))
+
+
+def test_another_models_activations_are_refused(planted):
+    X, *_ = planted(n=200)
+    activations = named(X)
+    sae = train(activations, "blocks.1.hook_resid_post", width=32, k=4, steps=5)
+    assert sae.model == "toy"
+    other = named(X, model="tuned", weight_hash="bb")
+    with pytest.raises(MismatchError, match="trained on model 'toy', the activations are of 'tuned'"):
+        sae.encode(other)
+    with pytest.raises(MismatchError):
+        sae.encode_sparse(other)
+    assert np.array_equal(sae.encode(other["blocks.1.hook_resid_post"]), sae.encode(activations))
+    assert np.array_equal(SparseAutoencoder.load(sae.sae).encode(named(X, model="renamed")), sae.encode(activations))

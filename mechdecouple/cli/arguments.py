@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mechdecouple.cli import commands as run
+from mechdecouple.cli import sae
 from mechdecouple.errors import InputError
 
 FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration")
@@ -85,6 +86,8 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     extract.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     extract.add_argument("--chat", action="store_true", help="apply the tokenizer's chat template")
     extract.set_defaults(run=run.extract)
+
+    sae.add(commands)
 
     report = commands.add_parser("report", help="write the report of a finished comparison again")
     report.add_argument("directory", type=Path, help="the --out of a compare job")

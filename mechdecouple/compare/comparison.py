@@ -17,6 +17,7 @@ from mechdecouple.errors import InputError
 from mechdecouple.results import Estimate, Measurement, frame
 
 FORMAT = 1
+_FEATURES = ("features", "examples")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +30,9 @@ class Comparison:
         verdicts: what may be said, in sentences; they hold for this pair of models, not for the recipes that made them.
         measurements: every number, see :meth:`frame`.
         items: item x model (answer, margin, correctness, confidence, belief, claim).
+        features: one row a live latent of either model's autoencoder: whether the other model has it, what it does to
+            the answers, whether it carries the truth or the claim (columns: ``compare.latents.FEATURES``).
+        examples: the items that each of these latents fires on most, with its strength at every token.
         notes: what could not be compared, and why.
         provenance: versions, references, weight hashes, options and seed.
     """
@@ -42,6 +46,8 @@ class Comparison:
     items: pd.DataFrame
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    features: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    examples: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     def frame(self) -> pd.DataFrame:
         """One row a measurement (columns: ``mechdecouple.results.COLUMNS``)."""
@@ -92,11 +98,15 @@ class Comparison:
         )
 
     def save(self, directory: str | Path) -> Path:
-        """Write ``comparison.json``, ``metrics.parquet`` and ``items.parquet``; returns the directory."""
+        """Write ``comparison.json``, ``metrics.parquet``, ``items.parquet``, and ``features.parquet`` and
+        ``examples.parquet`` where latents were described; returns the directory."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self.frame().to_parquet(directory / "metrics.parquet", index=False)
         self.items.to_parquet(directory / "items.parquet", index=False)
+        for name in _FEATURES:
+            if len(table := getattr(self, name)):
+                table.to_parquet(directory / f"{name}.parquet", index=False)
         record = {
             "format": FORMAT,
             "a": self.a,
@@ -122,6 +132,9 @@ class Comparison:
         try:
             record = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))
             table, items = (pd.read_parquet(directory / f"{name}.parquet") for name in ("metrics", "items"))
+            features = {
+                name: pd.read_parquet(file) for name in _FEATURES if (file := directory / f"{name}.parquet").exists()
+            }
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{str(directory)!r} holds no readable comparison ({error}); give the --out of a compare job"
@@ -142,6 +155,7 @@ class Comparison:
                 items=items,
                 notes=tuple(record["notes"]),
                 provenance=record["provenance"],
+                **features,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(

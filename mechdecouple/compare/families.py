@@ -13,7 +13,7 @@ from mechdecouple.compare.ancestry.rows import ancestry_rows
 from mechdecouple.compare.belief import belief_contrasts
 from mechdecouple.compare.calibration import compare_calibration
 from mechdecouple.compare.controls import control_rows
-from mechdecouple.compare.features import compare_features
+from mechdecouple.compare.features import Features, feature_contrast, feature_rows, find_features
 from mechdecouple.compare.inside import contrasts
 from mechdecouple.compare.layerwise import layerwise
 from mechdecouple.compare.neurons import cluster_measurements
@@ -31,10 +31,11 @@ NOISE_SITES = 3
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """Contrasts by the verdict they belong to, and measurements."""
+    """Contrasts by the verdict they belong to, measurements, and the dictionaries of the pair where there are any."""
 
     contrasts: dict[str, list[Contrast]]
     rows: list[Measurement]
+    features: Features | None = None
 
 
 def measure_structure(pair: Pair, progress: bool) -> Findings:
@@ -85,8 +86,8 @@ def measure_robustness(pair: Pair, progress: bool) -> Findings:
 
 def measure_features(pair: Pair, progress: bool) -> Findings:
     """Sparse autoencoders at one site."""
-    found, rows = compare_features(pair, progress)
-    return Findings({"sae": [found]}, rows)
+    found = find_features(pair, progress)
+    return Findings({"sae": [feature_contrast(found)]}, feature_rows(pair, found), found)
 
 
 def measure_beliefs(pair: Pair, progress: bool) -> Findings:

@@ -2,82 +2,105 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from mechdecouple import sae
+from mechdecouple.compare.dictionaries import Dictionaries, dictionaries
+from mechdecouple.compare.latents import Described, describe
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.results import Estimate, Measurement
 from mechdecouple.structure import SUPERPOSITION_DIMENSIONALITY, SUPERPOSITION_INTERFERENCE, superposition
 
-SEEDS = 2
+UNSTABLE = "unstable"
 MIN_GROUPS = 100
 MIN_BASELINE = 0.2
 """Twice the margin of the matched share: below it, sharing less than two seeds do could hardly show."""
 
 
-def compare_features(pair: Pair, progress: bool) -> tuple[Contrast, list[Measurement]]:
-    """Train two seeds on each model at one site, judge them on held-out groups, and match A's with B's.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """What two models' dictionaries at one site share.
 
-    Returns:
-        the contrast of the matched share against the seed baseline, and every measurement. Where an autoencoder is
-        not good enough to speak of features, the contrast is undefined and says so.
+    Attributes:
+        site: where they were trained; reason: why features are not spoken of, empty where they may be.
+        a, b: the dictionaries; sharing: their latents matched; None where there was nothing to train on.
     """
-    config, labels = pair.a.config, pair.a.labels
-    metric = sae.MATCHED_SHARE_EXCESS
+
+    site: Site
+    reason: str
+    a: Dictionaries | None = None
+    b: Dictionaries | None = None
+    sharing: sae.Sharing | None = None
+
+
+def find_features(pair: Pair, progress: bool) -> Features:
+    """Train autoencoders of two seeds on each model at one site, judge them on held-out groups, match A's with B's."""
+    config, labels, site = pair.a.config, pair.a.labels, choose_site(pair)
     if labels.n_groups < MIN_GROUPS:
         reason = f"{labels.n_groups} groups of items are too few to train a dictionary on (at least {MIN_GROUPS})"
-        return Contrast(metric, None, reason=reason), []
-    held = sae.holdout(labels.groups, share=1 / 3, seed=config.seed)
-    rows: list[Measurement] = []
-    latents: list[list[np.ndarray]] = []
-    shortcomings: list[str] = []
-    site = choose_site(pair)
+        return Features(site, reason)
     for side, point in ((pair.a, site.a), (pair.b, site.b)):
-        if _constant(side.structural[point][~held]):
-            return Contrast(metric, None, reason=f"the activations of {side.name} at {point} are constant"), []
-    for side, point in ((pair.a, site.a), (pair.b, site.b)):
-        X = side.structural[point]
-        trained = [
-            sae.train(
-                X[~held],
-                width=config.sae_width,
-                k=config.sae_k,
-                seed=config.seed + i,
-                model=side.name,
-                hook_point=point,
-                device=str(side.model.device),
-                progress=progress,
-            )
-            for i in range(SEEDS)
-        ]
-        judged = [
-            sae.evaluate(one, X[held], groups=labels.groups[held], n_blocks=config.blocks, seed=config.seed)
-            for one in trained
-        ]
-        rows += judged[0].measurements(side.name, hook_point=point, position=config.position)
-        rows += _superposition(trained[0].decoder, side.name, point, config.position, judged[0].shortcomings)
-        shortcomings += [f"{side.name}: {one.shortcomings}" for one in judged if one.shortcomings]
-        latents.append([one.encode(X[held]) for one in trained])
+        if _constant(side.structural[point]):
+            return Features(site, f"the activations of {side.name} at {point} are constant")
+    a, b = dictionaries(pair.a, site.a, progress), dictionaries(pair.b, site.b, progress)
     sharing = sae.matched_share_excess(
-        *latents,
-        groups=labels.groups[held],
+        a.codes,
+        b.codes,
+        groups=labels.groups[a.held],
+        decoders=([one.decoder for one in a.saes], [one.decoder for one in b.saes]),
         n_permutations=min(config.permutations, 99),
         n_blocks=config.blocks,
         seed=config.seed,
     )
-    rows += sharing.measurements(*pair.names, hook_point=site.a, hook_point_b=site.b, position=config.position)
+    reasons = [f"{side.name}: {of.shortcomings}" for side, of in ((pair.a, a), (pair.b, b)) if of.shortcomings]
     baseline = min(sharing.seed_a.value, sharing.seed_b.value)
-    if not shortcomings and not baseline >= MIN_BASELINE:
-        shortcomings.append(f"two seeds of one model share {baseline:.2f} of their latents, less than {MIN_BASELINE:g}")
-    if shortcomings:
-        return Contrast(metric, None, reason="not good enough to speak of features: " + "; ".join(shortcomings)), rows
-    over = f"at {site.a}; for each model the share between two seeds of it is given"
-    contrast = Contrast(
-        metric, sharing.replicates, sharing.seed_a.value, sharing.seed_b.value, over=over, needs_seeds=True
-    )
-    return contrast, rows
+    if not reasons and not baseline >= MIN_BASELINE:
+        reasons.append(f"two seeds of one model share {baseline:.2f} of their latents, less than {MIN_BASELINE:g}")
+    reason = "not good enough to speak of features: " + "; ".join(reasons) if reasons else ""
+    return Features(site, reason, a, b, sharing)
+
+
+def feature_contrast(found: Features) -> Contrast:
+    """The matched share against the seed baseline; undefined where features are not to be spoken of."""
+    if found.reason or found.sharing is None:
+        return Contrast(sae.MATCHED_SHARE_EXCESS, None, reason=found.reason)
+    sharing, over = found.sharing, f"at {found.site.a}; for each model the share between two seeds of it is given"
+    seeds = sharing.seed_a.value, sharing.seed_b.value
+    return Contrast(sae.MATCHED_SHARE_EXCESS, sharing.replicates, *seeds, over=over, needs_seeds=True)
+
+
+def feature_rows(pair: Pair, found: Features) -> list[Measurement]:
+    """Every measurement of the dictionaries and of what they share."""
+    if found.a is None or found.b is None or found.sharing is None:
+        return []
+    site, position, rows = found.site, pair.a.config.position, []
+    for side, point, of in ((pair.a, site.a, found.a), (pair.b, site.b, found.b)):
+        rows += of.judged[0].measurements(side.name, hook_point=point, position=position)
+        rows += _superposition(of.saes[0].decoder, side.name, point, position, of.judged[0].shortcomings)
+    place = {"hook_point": site.a, "hook_point_b": site.b, "position": position}
+    return [
+        *rows,
+        *found.sharing.measurements(*pair.names, **place),
+        *found.sharing.kind_measurements(*pair.names, **place),
+    ]
+
+
+def describe_features(pair: Pair, found: Features) -> Described | None:
+    """What the latents of both models do to the answers, know and fire on; None where features are not to be spoken of.
+
+    A latent that neither the other model nor a second autoencoder of its own model has was found by chance: it is of
+    kind ``unstable``, and that the other model lacks it is not held against the models.
+    """
+    if found.reason or found.a is None or found.b is None or found.sharing is None:
+        return None
+    kinds = found.sharing.latents(0, 1)
+    chance = (kinds["kind"] == "only") & (kinds["seed_kind"] == "only")
+    kinds["kind"] = kinds["kind"].mask(chance, UNSTABLE)
+    return describe(pair, found.site, (found.a.saes[0], found.b.saes[1]), kinds, found.a.held)
 
 
 def _superposition(decoder: np.ndarray, model: str, point: str, position: str, shortcomings: str) -> list[Measurement]:

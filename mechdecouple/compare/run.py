@@ -21,8 +21,10 @@ from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config
 from mechdecouple.compare.families import JUDGED, MEASURES, Findings, measure_calibration
+from mechdecouple.compare.features import describe_features
 from mechdecouple.compare.gate import equal_performance
 from mechdecouple.compare.labels import unmeasured, wanted
+from mechdecouple.compare.latents import Described
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
 from mechdecouple.compare.preflight import (
     check_features,
@@ -155,7 +157,7 @@ def _run(
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
     _check_first(a, b, task, config, points, sites, runs, out)
-    with bar(total=3 + len(families) + len(runs), progress=progress, unit="stage") as stages:
+    with bar(total=4 + len(families) + len(runs), progress=progress, unit="stage") as stages:
 
         def stage(name: str) -> None:
             stages.set_description(name)
@@ -181,6 +183,9 @@ def _run(
         for family in families:
             stage(family)
             found[family] = MEASURES[family](both, progress)
+        features = next((findings.features for findings in found.values() if findings.features is not None), None)
+        stage("latents")
+        described = None if features is None else describe_features(both, features)
         relatives: tuple[list[Side], list[Side]] = ([both.a], [both.b])
         for which, number, model in runs:
             stage(f"seed {model.name}")
@@ -188,17 +193,29 @@ def _run(
         contrasts = _with_spread(found, relatives, sites, families)
 
     rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
+    verdicts = _verdicts(both, contrasts, found)
+    tables = {}
+    if described is not None:
+        rows += described.measurements
+        verdicts = tuple(_told(v, described) if v.family == "sae" else v for v in verdicts)
+        tables = {"features": described.features, "examples": described.examples}
     return Comparison(
         a=a.name,
         b=b.name,
         task=task.name,
         gate=gate,
-        verdicts=_verdicts(both, contrasts, found),
+        verdicts=verdicts,
         measurements=tuple(rows),
         items=pd.concat([both.a.items(), both.b.items()], ignore_index=True),
         notes=tuple(dict.fromkeys(notes)),
         provenance=provenance(a, b, task, config),
+        **tables,
     )
+
+
+def _told(verdict: Verdict, described: Described) -> Verdict:
+    """The verdict on shared features, with what those that are not shared do and know."""
+    return dataclasses.replace(verdict, sentence=" ".join([verdict.sentence, *described.words]))
 
 
 def _check_first(

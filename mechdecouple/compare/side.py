@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from mechdecouple.stats import Replicates
 from mechdecouple.structure import functional_basis, project
 from mechdecouple.tasks import Task
 
+if TYPE_CHECKING:
+    from mechdecouple.compare.dictionaries import Dictionaries
+
 
 @dataclasses.dataclass(eq=False)
 class Side:
@@ -37,6 +40,7 @@ class Side:
         subject: the model made ready for interventions; None where it expresses nothing to intervene on.
         rows: rows of ``acts`` on which structure is measured: asked honestly, in distribution; labels: what is known
             of them.
+        dictionaries: hook point -> the autoencoders trained there so far.
     """
 
     model: HookedModel
@@ -48,6 +52,7 @@ class Side:
     subject: Subject | None
     rows: np.ndarray
     labels: Labels
+    dictionaries: dict[str, Dictionaries] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mechdecouple import behavior, beliefs, probes, sae, structure
-from mechdecouple.compare import controls
+from mechdecouple.compare import controls, latents
 from mechdecouple.compare.ancestry import grafting, mean_state, shared, weight_change
 from mechdecouple.compare.gate import AGREEMENT, PERFORMANCE
 from mechdecouple.compare.many.distance import MODEL_DISTANCE
@@ -12,7 +12,6 @@ from mechdecouple.compare.robustness import NOISE_ACCURACY, SHIFT_PERFORMANCE
 from mechdecouple.compare.structural import OF_CONCEPTS, OVER_CONCEPTS, OVER_CONTEXTS
 from mechdecouple.compare.subject import ABLATION_EFFECT
 from mechdecouple.results import Metric
-from mechdecouple.sae.evaluate import _DENSE, _FVU
 
 FAMILIES = (
     "geometry",
@@ -86,11 +85,41 @@ _DECLARED = (
     sae.MATCHED_SHARE,
     sae.MATCHED_SHARE_SEED,
     sae.MATCHED_SHARE_EXCESS,
+    *sae.KIND_SHARES.values(),
+    *sae.KIND_SEEDS.values(),
+    *sae.KIND_EXCESSES.values(),
+    latents.LATENT_ATTRIBUTION,
+    latents.LATENT_ABLATION,
+    latents.EXCLUSIVE_EFFECT,
+    latents.LATENT_REPRESENTED,
+    latents.LATENT_EXPRESSED,
+    latents.KNOWING_LATENTS,
+    latents.KNOWING_DROP,
     sae.SAE_L0,
     sae.SAE_EXPLAINED_VARIANCE,
-    _FVU,
+    sae.SAE_FVU,
+    sae.SAE_MSE,
+    sae.SAE_COSINE,
+    sae.SAE_SHRINKAGE,
+    sae.SAE_NORM_RATIO,
     sae.SAE_DEAD_LATENTS,
-    _DENSE,
+    sae.SAE_DENSE_LATENTS,
+    sae.SAE_LOSS_RECOVERED,
+    sae.SAE_ACCURACY_RECOVERED,
+    sae.SAE_SPLICED_LOSS,
+    sae.SAE_SPLICED_ACCURACY,
+    sae.SAE_SPARSE_PROBING,
+    sae.SAE_SPARSE_PROBING_GAP,
+    sae.SAE_SPLITTING,
+    sae.SAE_ABSORPTION,
+    sae.SAE_ABSORPTION_FULL,
+    sae.SAE_PERTURBATION,
+    sae.SAE_PERTURBATION_TARGET,
+    sae.SAE_PERTURBATION_OTHERS,
+    sae.CROSSCODER_SHARED,
+    sae.CROSSCODER_EXCLUSIVE,
+    sae.CROSSCODER_EXPLAINED_VARIANCE,
+    sae.CROSSCODER_L0,
     beliefs.REPRESENTED_AUROC,
     beliefs.REPRESENTED_AUROC_SELECTED,
     beliefs.EXPRESSED_AUROC,

@@ -7,7 +7,7 @@ from typing import Any
 
 from mechdecouple.report.metrics import FUNCTIONAL, METRICS, describe, title
 from mechdecouple.report.sections import Section
-from mechdecouple.report.view import View, interval, is_difference, number, sentence
+from mechdecouple.report.view import OF_LATENTS, View, interval, is_difference, number, sentence
 
 Row = dict[str, str]
 
@@ -92,7 +92,7 @@ def pair_tables(view: View, section: Section) -> list[tuple[str, list[Row]]]:
     for metric in section.metrics:
         rows = [
             {
-                "metric": title(metric),
+                "metric": f"{title(metric)}, of {row.model}" if metric in OF_LATENTS else title(metric),
                 "place_a": row.hook_point,
                 "place_b": row.hook_point_b if row.family != "ancestry" else row.model if "graft" in metric else "",
                 "value": interval(row),

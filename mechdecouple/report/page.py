@@ -20,6 +20,8 @@ from mechdecouple.report.numbers import contrast_table, metric_notes, number_tab
 from mechdecouple.report.sections import SECTIONS, Section, labels_wanted
 from mechdecouple.report.view import View, interval, is_difference, number, sentence
 
+FEATURES = "features.html"
+"""The page of latents, beside this one."""
 MAX_ROWS = 600
 _GATE = {
     "equal": ("same", "=", "Equal"),
@@ -111,6 +113,7 @@ def _section(
         "said": said,
         "figures": figures,
         "missing": absent,
+        "page": FEATURES if section.name == "sae" and len(view.comparison.features) else "",
         "wanted": wanted,
         "places": section.places,
         "contrasts": contrasts,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from mechdecouple.report.view import OF_LATENTS
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -164,14 +166,21 @@ SECTIONS = (
             "matched_share",
             "matched_share_seed",
             "matched_share_excess",
+            *OF_LATENTS,
+            "exclusive_effect",
+            "knowing_latents",
+            "knowing_drop",
             "sae_explained_variance",
             "sae_dead_latents",
             "sae_l0",
         ),
         "Two autoencoders of different seeds on one and the same model share only part of their latents. That share "
         "is the yardstick: "
-        "the models hold different features where A with B share clearly fewer. Autoencoders that explain too little, "
-        "or of which most "
+        "the models hold different features where A with B share clearly fewer. A latent of one model is shared (one "
+        "latent of the other fires alike), split (several of the other make it up), merged (several of its own model "
+        "stand for one of the other) or only its own; the same shares between two seeds of the model say how much of "
+        "that is chance. What the latents without a match do to the answers is measured by taking them out, beside "
+        "changes as large in random directions. Autoencoders that explain too little, or of which most "
         "latents are dead, support no statement on features, and the verdict then says so.",
     ),
     Section(

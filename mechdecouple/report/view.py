@@ -13,6 +13,7 @@ import pandas as pd
 
 from mechdecouple.compare import Comparison
 from mechdecouple.report.metrics import METRICS
+from mechdecouple.sae import KIND_EXCESSES, KIND_SHARES
 
 Table = Any
 """A pandas DataFrame, read by the names of its columns, which type checkers do not know."""
@@ -20,7 +21,9 @@ INERT = "inert"
 _INPUT = "blocks.0.hook_resid_pre"
 MAPPED = ("geometry", "fracture", "entanglement")
 """Families of which the differences at each hook point are given as well."""
-_OF_BOTH = ("similarity", "ancestry"), ("matched_share", "agreement")
+OF_LATENTS = tuple(metric.name for metrics in (KIND_SHARES, KIND_EXCESSES) for metric in metrics.values())
+"""What becomes of one model's latents in the other."""
+_OF_BOTH = ("similarity", "ancestry"), ("matched_share", "agreement", *OF_LATENTS)
 """Families and metrics of which a row about two models is one value of the pair, and no difference A − B."""
 CONTRASTS = (
     "performance",

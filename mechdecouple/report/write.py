@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.errors import InputError, StoreError
+from mechdecouple.report.feature_page import write_features
 from mechdecouple.report.figures.many import figure as figure_many
-from mechdecouple.report.page import Picture, render
+from mechdecouple.report.page import FEATURES, Picture, render
 from mechdecouple.report.page_many import render_many
 from mechdecouple.report.plot import SHEETS as KINDS
 from mechdecouple.report.style import png, save_pdf
@@ -29,18 +30,20 @@ _PARTIAL = ".partial-"
 _TABLES = ("gate.tex", "contrasts.tex", "structure.tex", "beliefs.tex")
 _REPORT = (
     PAGE,
+    FEATURES,
     *(f"figures/{name}.{kind}" for name in SHEETS for kind in ("pdf", "png")),
     *(f"tables/{name}" for name in _TABLES),
 )
 _RECORDS = ("comparison.json", "many.json")
-_TABLES_OF_NUMBERS = ("metrics.parquet", "items.parquet")
+_TABLES_OF_NUMBERS = ("metrics.parquet", "items.parquet", "features.parquet", "examples.parquet")
 _PICTURE = "many"
 _EVERYTHING = (*_REPORT, *_RECORDS, *_TABLES_OF_NUMBERS, f"figures/{_PICTURE}.pdf", f"figures/{_PICTURE}.png")
 """All that a result of either kind, of two models or of many runs, puts into its directory."""
 
 
 def write_report(comparison: Comparison, directory: str | Path) -> Path:
-    """Write ``report.html``, ``figures/*.{pdf,png}`` and ``tables/*.tex`` into a directory; returns the page.
+    """Write ``report.html``, ``figures/*.{pdf,png}``, ``tables/*.tex`` and, where latents were described,
+    ``features.html`` into a directory; returns the page.
 
     Files of an earlier report are replaced, others are left alone. Figures have the same bytes each time.
 
@@ -109,6 +112,8 @@ def _report(comparison: Comparison, folder: Path) -> None:
     for name, text in tables(view).items():
         (folder / "tables" / name).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(render(view, pictures, missing), encoding="utf-8")
+    if len(comparison.features):
+        write_features(comparison, folder)
 
 
 def _draw(figure: Figure, folder: Path, name: str) -> tuple[bytes, int, int]:

@@ -3,28 +3,134 @@
 Built on SAELens (its architectures, losses and file format), which is imported when first used.
 """
 
+from mechdecouple.sae._source import reading
 from mechdecouple.sae.architectures import ARCHITECTURES
 from mechdecouple.sae.autoencoder import SparseAutoencoder
-from mechdecouple.sae.evaluate import SAE_DEAD_LATENTS, SAE_EXPLAINED_VARIANCE, SAE_L0, Evaluation, evaluate, holdout
+from mechdecouple.sae.concepts import (
+    SAE_ABSORPTION,
+    SAE_ABSORPTION_FULL,
+    SAE_PERTURBATION,
+    SAE_PERTURBATION_OTHERS,
+    SAE_PERTURBATION_TARGET,
+    SAE_SPARSE_PROBING,
+    SAE_SPARSE_PROBING_GAP,
+    SAE_SPLITTING,
+    Absorption,
+    SparseProbing,
+    Splitting,
+    TargetedPerturbation,
+    absorption,
+    sparse_probing,
+    splitting,
+    targeted_perturbation,
+)
+from mechdecouple.sae.crosscoder import (
+    CROSSCODER_EXCLUSIVE,
+    CROSSCODER_EXPLAINED_VARIANCE,
+    CROSSCODER_L0,
+    CROSSCODER_SHARED,
+    Crosscoder,
+    CrosscoderEvaluation,
+    Exclusivity,
+    evaluate_crosscoder,
+    exclusivity,
+    latent_scale,
+    train_crosscoder,
+)
+from mechdecouple.sae.evaluate import (
+    SAE_COSINE,
+    SAE_DEAD_LATENTS,
+    SAE_DENSE_LATENTS,
+    SAE_EXPLAINED_VARIANCE,
+    SAE_FVU,
+    SAE_L0,
+    SAE_MSE,
+    SAE_NORM_RATIO,
+    SAE_SHRINKAGE,
+    Evaluation,
+    evaluate,
+    holdout,
+)
+from mechdecouple.sae.kinds import KIND_EXCESSES, KIND_SEEDS, KIND_SHARES, Kinds
 from mechdecouple.sae.match import MATCHED_SHARE, Matching, match
+from mechdecouple.sae.quality import Quality, judge
+from mechdecouple.sae.recipe import Recipe
 from mechdecouple.sae.seeds import MATCHED_SHARE_EXCESS, MATCHED_SHARE_SEED, Sharing, matched_share_excess
-from mechdecouple.sae.train import train
+from mechdecouple.sae.spliced import (
+    SAE_ACCURACY_RECOVERED,
+    SAE_LOSS_RECOVERED,
+    SAE_SPLICED_ACCURACY,
+    SAE_SPLICED_LOSS,
+    Spliced,
+    spliced,
+)
+from mechdecouple.sae.stream import ModelRows
+from mechdecouple.sae.train import train, train_many
 
 __all__ = [
     "ARCHITECTURES",
+    "CROSSCODER_EXCLUSIVE",
+    "CROSSCODER_EXPLAINED_VARIANCE",
+    "CROSSCODER_L0",
+    "CROSSCODER_SHARED",
+    "KIND_EXCESSES",
+    "KIND_SEEDS",
+    "KIND_SHARES",
     "MATCHED_SHARE",
     "MATCHED_SHARE_EXCESS",
     "MATCHED_SHARE_SEED",
+    "SAE_ABSORPTION",
+    "SAE_ABSORPTION_FULL",
+    "SAE_ACCURACY_RECOVERED",
+    "SAE_COSINE",
     "SAE_DEAD_LATENTS",
+    "SAE_DENSE_LATENTS",
     "SAE_EXPLAINED_VARIANCE",
+    "SAE_FVU",
     "SAE_L0",
+    "SAE_LOSS_RECOVERED",
+    "SAE_MSE",
+    "SAE_NORM_RATIO",
+    "SAE_PERTURBATION",
+    "SAE_PERTURBATION_OTHERS",
+    "SAE_PERTURBATION_TARGET",
+    "SAE_SHRINKAGE",
+    "SAE_SPARSE_PROBING",
+    "SAE_SPARSE_PROBING_GAP",
+    "SAE_SPLICED_ACCURACY",
+    "SAE_SPLICED_LOSS",
+    "SAE_SPLITTING",
+    "Absorption",
+    "Crosscoder",
+    "CrosscoderEvaluation",
     "Evaluation",
+    "Exclusivity",
+    "Kinds",
     "Matching",
+    "ModelRows",
+    "Quality",
+    "Recipe",
     "Sharing",
     "SparseAutoencoder",
+    "SparseProbing",
+    "Spliced",
+    "Splitting",
+    "TargetedPerturbation",
+    "absorption",
     "evaluate",
+    "evaluate_crosscoder",
+    "exclusivity",
     "holdout",
+    "judge",
+    "latent_scale",
     "match",
     "matched_share_excess",
+    "reading",
+    "sparse_probing",
+    "spliced",
+    "splitting",
+    "targeted_perturbation",
     "train",
+    "train_crosscoder",
+    "train_many",
 ]

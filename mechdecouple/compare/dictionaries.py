@@ -1,0 +1,66 @@
+"""Dictionaries: the sparse autoencoders of one model at one hook point, and whether they deserve to be spoken of."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool
+from scipy import sparse
+
+from mechdecouple import sae
+from mechdecouple.compare.side import Side
+
+SEEDS = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dictionaries:
+    """Autoencoders of ``SEEDS`` seeds on one model's rows, judged and read on groups that they were not trained on.
+
+    Attributes:
+        saes: trained on the rows that are not ``held``; judged: each on the held-out rows.
+        codes: latents of the held-out rows [n, m], by seed.
+        held: rows of ``side.structural`` that were held out.
+    """
+
+    saes: tuple[sae.SparseAutoencoder, ...]
+    judged: tuple[sae.Evaluation, ...]
+    codes: tuple[sparse.csr_matrix, ...]
+    held: Bool[np.ndarray, " n"]
+
+    @cached_property
+    def shortcomings(self) -> str:
+        """Why one should not speak of their features; empty where they are good enough."""
+        return "; ".join(dict.fromkeys(one.shortcomings for one in self.judged if one.shortcomings))
+
+
+def dictionaries(side: Side, point: str, progress: bool) -> Dictionaries:
+    """Train them; once a side and hook point."""
+    if point not in side.dictionaries:
+        side.dictionaries[point] = _train(side, point, progress)
+    return side.dictionaries[point]
+
+
+def _train(side: Side, point: str, progress: bool) -> Dictionaries:
+    config, groups = side.config, side.labels.groups
+    X = side.structural[point]
+    held = sae.holdout(groups, share=1 / 3, seed=config.seed)
+    trained = tuple(
+        sae.train(
+            X[~held],
+            width=config.sae_width,
+            k=config.sae_k,
+            seed=config.seed + i,
+            model=side.name,
+            hook_point=point,
+            device=str(side.model.device),
+            progress=progress,
+        )
+        for i in range(SEEDS)
+    )
+    judged = tuple(
+        sae.evaluate(one, X[held], groups=groups[held], n_blocks=config.blocks, seed=config.seed) for one in trained
+    )
+    return Dictionaries(trained, judged, tuple(one.encode_sparse(X[held]) for one in trained), held)

@@ -93,7 +93,7 @@ class Trainer:
     def step(self, batch: Float[Tensor, "b d"]) -> None:
         """One step of the optimiser on rows in raw units, already on the device."""
         rows = batch * self.scale
-        rate = self._rate * _share_of_rate(self.step_number / self.steps)
+        rate = self._rate * share_of_rate(self.step_number / self.steps)
         for group in self._adam.param_groups:
             group["lr"] = rate
         out = self._backward(rows, self._silent > self.patience)
@@ -198,6 +198,6 @@ class Trainer:
         self.curve.append({name: values[name] for name in CURVE})
 
 
-def _share_of_rate(done: float) -> float:
+def share_of_rate(done: float) -> float:
     """Share of the peak learning rate: a short rise, then constant, then down to zero over the last third."""
     return min(1.0, (done + 1e-3) / 0.05, (1 - done) / 0.33)

@@ -61,7 +61,7 @@ class Absorption:
         silent: ``[c]`` share of the rows on which none of the concept's own latents fires, absorbed or not.
         rows: ``[c]`` rows judged: of the concept, and told by the dense probe.
         latents: concept -> its own latents, most often chosen first.
-        absorbers: concept -> frame with ``latent`` and ``share`` of the judged rows in whose absorption it takes part.
+        absorbers: concept -> frame with ``latent`` and ``share`` of the judged rows of whose absorption it does most.
     """
 
     concepts: tuple[str, ...]
@@ -135,10 +135,8 @@ def absorption(
     """
     data = Labelled.of(codes, labels, groups, n_blocks=n_blocks, seed=seed)
     X, decoder = np.asarray(X, np.float64), np.asarray(decoder, np.float64)
-    if decoder.shape != (data.codes.shape[1], X.shape[1]):
-        raise InputError(
-            f"the decoder has shape {decoder.shape}; expected ({data.codes.shape[1]}, {X.shape[1]}), latents by width"
-        )
+    if decoder.shape != (data.m, X.shape[1]):
+        raise InputError(f"the decoder has shape {decoder.shape}; expected ({data.m}, {X.shape[1]}), latents by width")
     probes = data.probes(X, seed)
     origin = np.zeros(X.shape[1]) if b_dec is None else np.asarray(b_dec, np.float64)
     fraction, full, silent = np.full((3, *data.y.shape), np.nan)
@@ -150,7 +148,7 @@ def absorption(
             latents = main_latents(data, f, c)
             own[c] += latents.tolist()
             _, held = data.rows(f, c)
-            told = probe.decision_function(X[held]) > data.base[held, c]
+            told = probe.decision_function(X[held]) > 0
             rows = held[(data.y[held, c] == 1) & told]
             projection = (X[rows] - origin) @ probe.direction
             shares = _Shares(decoder, probe, latents)
@@ -175,7 +173,7 @@ class _Shares:
     def __call__(
         self, latents: Int[np.ndarray, " k"], values: Float[np.ndarray, " k"], whole: float
     ) -> tuple[float, float, float, list[int]]:
-        """Share absorbed, whether by one latent, whether the own are silent, and who absorbs; of one row."""
+        """Share absorbed, whether by one latent, whether the own are silent, and who absorbs most; of one row."""
         firing = values != 0
         latents, values = latents[firing], values[firing]
         supplied = values * self._onto[latents]
@@ -188,7 +186,7 @@ class _Shares:
         if whole > 0 and mine < whole and theirs >= MIN_SHARE * whole:
             theirs = min(theirs, whole - mine)
             absorbed = 1.0 if mine <= 0 else theirs / (theirs + mine)
-        who = latents[others].tolist() if absorbed else []
+        who = latents[others[:1]].tolist() if absorbed else []
         first = int(np.argmax(supplied)) if len(supplied) else 0
         alone = (
             silent

@@ -18,7 +18,7 @@ SAE_PERTURBATION = Metric(
     name="sae_targeted_perturbation",
     family="sae",
     title="SAE: targeted perturbation",
-    measures="fall of the accuracy of a concept's dense probe when k latents of the concept (k is the context) are taken "
+    measures="fall of the accuracy of a concept's dense probe when k latents of the concept (the context) are taken "
     "out of the activation, less its fall when those of another concept are; mean over concepts",
     range="[-1, 1]",
     direction="higher",
@@ -30,8 +30,8 @@ SAE_PERTURBATION_TARGET = Metric(
     name="sae_perturbation_target",
     family="sae",
     title="SAE: effect of a concept's latents",
-    measures="fall of the class-balanced accuracy of a concept's dense probe when k latents of the concept (the context) "
-    "are taken out of the activation",
+    measures="fall of the class-balanced accuracy of a concept's dense probe when k latents of the concept (the "
+    "context) are taken out of the activation",
     range="[-1, 1]",
     direction="higher",
     null="0: they matter to no probe",
@@ -158,10 +158,8 @@ def targeted_perturbation(
         raise InputError(f"k is {tuple(k)}; expected numbers of latents, of at least 1")
     data = Labelled.of(codes, labels, groups, n_blocks=n_blocks, seed=seed)
     X, decoder = np.asarray(X, np.float64), np.asarray(decoder, np.float64)
-    if decoder.shape != (data.codes.shape[1], X.shape[1]):
-        raise InputError(
-            f"the decoder has shape {decoder.shape}; expected ({data.codes.shape[1]}, {X.shape[1]}), latents by width"
-        )
+    if decoder.shape != (data.m, X.shape[1]):
+        raise InputError(f"the decoder has shape {decoder.shape}; expected ({data.m}, {X.shape[1]}), latents by width")
     n, c = data.y.shape
     clean, without = np.full((n, c), np.nan), np.full((len(ks), c, n, c), np.nan)
     mean_weights = np.zeros((c, X.shape[1]))
@@ -169,7 +167,7 @@ def targeted_perturbation(
         held = np.flatnonzero(data.fold == f)
         weights = np.stack([probe.weights for probe in probes])
         mean_weights += weights / (data.fold.max() + 1)
-        clean[held] = X[held] @ weights.T + [probe.bias for probe in probes]
+        clean[held] = X[held] @ weights.T + [probe.bias for probe in probes] + data.base[held]
         pushes = decoder @ weights.T
         for i in range(c):
             chosen = best(data.differences[f, i] * pushes[:, i], ks[-1])

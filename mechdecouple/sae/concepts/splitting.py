@@ -109,7 +109,7 @@ def splitting(
     if most < 1:
         raise InputError(f"most is {most}; expected at least 1 latent to try")
     data = Labelled.of(codes, labels, groups, n_blocks=n_blocks, seed=seed)
-    ks = range(1, min(most, data.codes.shape[1]) + 1)
+    ks = range(1, min(most, data.m) + 1)
     said = few_latents(data, ks, signed=True) > data.base
 
     def f1(rows: np.ndarray) -> np.ndarray:

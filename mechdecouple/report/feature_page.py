@@ -114,7 +114,7 @@ def render_features(
     shown = chosen(features, examples, LATENTS) if len(features) else features
     kept = examples.merge(shown[["side", "latent"]]) if len(shown) and len(examples) else examples
     made = strips(kept, *_FITTING[0]) if len(kept) else {}
-    said = common_reasons(features) if len(features) else []
+    said = common_reasons(features) if len(features) else {}
     script = resources.files("mechdecouple.report").joinpath("features.js").read_text(encoding="utf-8")
     facts: dict[str, Any] = {
         "a": visible(names[0]),
@@ -123,7 +123,7 @@ def render_features(
         "notes": [visible(note) for note in notes],
         "counts": _counts(features),
         "total": len(features),
-        "said": [short(sentence(reason)) for reason in said],
+        "said": [(side, short(sentence(reason))) for side, reasons in said.items() for reason in reasons],
         "choices": _choices(shown, names),
         "picture": picture and {**picture._asdict(), "data": Markup(base64.b64encode(picture.png).decode("ascii"))},
         "script": Markup(script),

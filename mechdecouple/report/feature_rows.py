@@ -13,7 +13,7 @@ from mechdecouple.report.feature_examples import short
 from mechdecouple.report.view import Table, number, sentence
 
 SIDES = ("a", "b")
-KINDS = ("shared", "split", "merged", "only")
+KINDS = ("shared", "split", "merged", "unstable", "only")
 KNOWS = ("represented only", "expressed only", "both")
 _NUMBERS = (
     "correlation", "correlation_low", "correlation_high", "correlation_null", "density", "attribution",
@@ -83,22 +83,27 @@ def parts(reason: str) -> list[str]:
     return [part for part in str(reason or "").split("; ") if part]
 
 
-def common_reasons(features: Table) -> list[str]:
-    """What the reasons of all latents have in common."""
-    first, *others = [parts(reason) for reason in features.reason.unique()]
-    return [part for part in first if all(part in other for other in others)]
+def common_reasons(features: Table) -> dict[str, list[str]]:
+    """What the reasons of all latents of a model have in common."""
+    found: dict[str, list[str]] = {}
+    for side, of in features.groupby("side"):
+        first, *others = [parts(reason) for reason in of.reason.unique()]
+        found[side] = [part for part in first if all(part in other for other in others)]
+    return found
 
 
 def latent_rows(
-    features: Table, examples: Mapping[tuple[str, int], list[Facts]], said: Sequence[str] = ()
+    features: Table, examples: Mapping[tuple[str, int], list[Facts]], said: Mapping[str, Sequence[str]]
 ) -> list[Facts]:
     """Each latent's row of the page.
 
     Args:
-        examples: of each latent those shown; said: reasons that the page gives elsewhere.
+        examples: of each latent those shown; said: by model, reasons that the page gives elsewhere.
     """
     here = set(zip(features.side, features.latent, strict=True))
-    return [_latent(row, here, examples.get((row.side, row.latent), []), said) for row in features.itertuples()]
+    return [
+        _latent(row, here, examples.get((row.side, row.latent), []), said[row.side]) for row in features.itertuples()
+    ]
 
 
 def _latent(row, here: set[tuple[str, int]], examples: list[Facts], said: Sequence[str]) -> Facts:

@@ -36,16 +36,17 @@ def test_the_same_dictionary_matches_itself_entirely():
 def test_order_and_scale_of_latents_do_not_matter():
     A, B = noisy_pair(2000, np.linspace(0.4, 1, 30), 0)
     order = np.random.default_rng(1).permutation(30)
-    plain, moved = match(A, B), match(A * 7, B[:, order] * np.linspace(0.1, 9, 30, dtype=np.float32))
+    plain = match(A, B, n_permutations=0)
+    moved = match(A * 7, B[:, order] * np.linspace(0.1, 9, 30, dtype=np.float32), n_permutations=0)
     assert moved.share.value == plain.share.value
     assert {(a, order[b]) for a, b in zip(moved.a, moved.b, strict=True)} == set(zip(plain.a, plain.b, strict=True))
-    assert match(B, A).share.value == plain.share.value
+    assert match(B, A, n_permutations=0).share.value == plain.share.value
 
 
 def test_half_shared_codes_match_by_half():
     both, only = codes(3000, 20, 0), codes(3000, 40, 1)
     A, B = np.hstack([both, only[:, :20]]), np.hstack([only[:, 20:], both])
-    found = match(A, B)
+    found = match(A, B, n_permutations=9)
     assert found.share.value == 0.5
     assert found.share.null == 0
     assert sorted(found.a) == list(range(20)) and sorted(found.b) == list(range(20, 40))
@@ -58,8 +59,8 @@ def test_half_shared_codes_match_by_half():
 
 def test_the_share_is_of_the_smaller_dictionary():
     A = codes(2000, 40, 0)
-    assert match(A[:, :10], A).share.value == 1
-    assert match(A, A[:, :10]).share.value == 1
+    assert match(A[:, :10], A, n_permutations=0).share.value == 1
+    assert match(A, A[:, :10], n_permutations=0).share.value == 1
 
 
 def test_correlations_and_assignment_agree_with_the_plain_way():
@@ -79,7 +80,7 @@ def test_correlations_and_assignment_agree_with_the_plain_way():
 def test_a_latent_matched_by_two_counts_once():
     A = codes(1000, 1, 0)
     other = codes(1000, 1, 1)
-    assert match(np.hstack([A, other]), np.hstack([A, A])).share.value == 0.5
+    assert match(np.hstack([A, other]), np.hstack([A, A]), n_permutations=0).share.value == 0.5
 
 
 def test_latents_that_hardly_fire_are_not_matched():
@@ -88,7 +89,7 @@ def test_latents_that_hardly_fire_are_not_matched():
     A[:, 0] = B[:, 0] = 0
     A[7, 0] = B[7, 0] = 1
     A[:, 1] = 3.0  # never silent, but constant
-    found = match(A, B)
+    found = match(A, B, n_permutations=0)
     assert 0 not in found.live_a and 1 not in found.live_a and 0 not in found.live_b
     assert found.share.value == 0
 
@@ -98,12 +99,12 @@ def test_repeated_rows_are_no_new_evidence():
     rare = A.copy()
     rare[:, 0] = 0
     rare[:3, 0] = 1
-    once, repeated = match(A, B), match(np.repeat(A, 20, axis=0), np.repeat(B, 20, axis=0))
+    once, repeated = (match(np.repeat(A, k, axis=0), np.repeat(B, k, axis=0), n_permutations=0) for k in (1, 20))
     assert repeated.share.value == once.share.value
     assert repeated.share.n == once.share.n > 290
     width = [e.high - e.low for e in (once.share, repeated.share)]
     assert width[1] > 0.5 * width[0]
-    assert 0 not in match(np.repeat(rare, 20, axis=0), np.repeat(B, 20, axis=0)).live_a
+    assert 0 not in match(np.repeat(rare, 20, axis=0), np.repeat(B, 20, axis=0), n_permutations=0).live_a
 
 
 def test_the_null_moves_whole_groups():
@@ -139,14 +140,14 @@ def test_decoders_of_different_widths_do_not_compare():
     A = codes(500, 6, 0)
     rng = np.random.default_rng(0)
     narrow, wide = rng.normal(size=(6, 4)), rng.normal(size=(6, 9))
-    found = match(A, A, decoders=(narrow, wide))
+    found = match(A, A, decoders=(narrow, wide), n_permutations=0)
     assert found.cosine is None
     assert "widths 4 and 9" in found.cosine_share.reason
-    same = match(A, A, decoders=(wide, 3 * wide))
+    same = match(A, A, decoders=(wide, 3 * wide), n_permutations=0)
     assert same.cosine_share.value == 1
     np.testing.assert_allclose(np.diag(same.cosine), 1)
     np.testing.assert_allclose(same.frame().cosine, 1)
-    assert "not given" in match(A, A).cosine_share.reason
+    assert "not given" in match(A, A, n_permutations=0).cosine_share.reason
 
 
 def test_no_live_latent_is_a_reason_not_a_number():
@@ -157,7 +158,7 @@ def test_no_live_latent_is_a_reason_not_a_number():
     assert np.isnan(found.cosine_share.value)
     assert len(found.live_a) == 5 and not len(found.frame())
     assert "no latent firing" in found.of_a.shares["only"].reason and "undefined" in found._repr_html_()
-    one_group = match(A, A, groups=np.zeros(200))
+    one_group = match(A, A, groups=np.zeros(200), n_permutations=9)
     assert one_group.share.value == 1 and "no interval" in one_group.share.reason
 
 
@@ -242,7 +243,7 @@ def test_trained_dictionaries_that_share_half_their_features():
     XA = active[:, np.r_[common, m // 2 : m]] @ dictionary[0]
     XB = active[:, np.r_[common, m : 3 * m // 2]] @ dictionary[1]
     XA, XB = ((20 * X + 0.2 * rng.normal(size=(n, d))).astype(np.float32) for X in (XA, XB))
-    a, b = (train(X, width=m, k=5, steps=600, seed=s) for s, X in enumerate((XA, XB)))
+    a, b = (train(X, width=m, k=5, steps=400, seed=s) for s, X in enumerate((XA, XB)))
     found = match(a.encode(XA), b.encode(XB), decoders=(a.decoder, b.decoder))
     assert found.share.value == pytest.approx(0.5, abs=0.08)
     assert found.share.null < 0.01

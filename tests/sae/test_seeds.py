@@ -11,7 +11,7 @@ def rotated(planted):
     X, *_ = planted(n=2000)
     Q = np.linalg.qr(np.random.default_rng(9).normal(size=(32, 32)))[0]
     tables = X, (X @ Q).astype(np.float32)
-    saes = [[train(T, width=128, k=5, steps=500, seed=s) for s in (0, 1)] for T in tables]
+    saes = [[train(T, width=128, k=5, steps=300, seed=s) for s in (0, 1)] for T in tables]
     latents = [[sae.encode(T) for sae in pair] for T, pair in zip(tables, saes, strict=True)]
     return saes, latents
 

@@ -106,8 +106,11 @@ def _fit(
     batches = enumerate(pairs.shuffled(batch_size, steps, seed))
     every = math.ceil(steps / _CURVE_POINTS)
     for step, (x, y) in bar(batches, progress=progress, total=steps, desc="crosscoder", unit="step"):
-        found = fitter.step(_scaled(x, y, moments).to(fitter.decoder.device))
+        rows = _scaled(x, y, moments).to(fitter.decoder.device)
+        fitter.step(rows)
         if step % every == 0 or step == steps - 1:
+            fvu = fitter.error.square().sum() / (rows - rows.mean(0)).square().sum().clamp_min(1e-12)
+            found = {"loss": float(fitter.loss), "l0": fitter.active / len(rows), "fvu": float(fvu)}
             curve.append({"step": step, **found})
             if not math.isfinite(found["loss"]):
                 rate = fitter.learning_rate

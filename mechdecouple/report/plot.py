@@ -29,12 +29,32 @@ from mechdecouple.report.figures import (
     structure,
     weights,
 )
+from mechdecouple.report.figures.evaluation import (
+    draw_absorption,
+    draw_evaluation,
+    draw_perturbation,
+    draw_probing,
+    draw_spliced,
+    draw_splitting,
+)
 from mechdecouple.report.figures.many import draw_many
+from mechdecouple.report.figures.matching import draw_matching, draw_sharing
 from mechdecouple.report.figures.panel import Panel, Sheet
-from mechdecouple.report.figures.single import draw_activations, draw_answers, draw_evaluation, draw_matching
+from mechdecouple.report.figures.single import draw_activations, draw_answers
+from mechdecouple.report.figures.training import draw_training
 from mechdecouple.report.style import COLUMN, new_figure, styled
 from mechdecouple.report.view import View
-from mechdecouple.sae import Evaluation, Matching
+from mechdecouple.sae import (
+    Absorption,
+    Evaluation,
+    Matching,
+    Sharing,
+    SparseAutoencoder,
+    SparseProbing,
+    Spliced,
+    Splitting,
+    TargetedPerturbation,
+)
 
 SHEETS: dict[str, Sheet] = {
     sheet.name: sheet
@@ -52,6 +72,7 @@ SHEETS: dict[str, Sheet] = {
         weights.SHEET,
         ancestry.SHEET,
         features.SHEET,
+        features.LATENTS_SHEET,
         beliefs.SHEET,
         calibration.SHEET,
     )
@@ -60,8 +81,15 @@ SHEETS: dict[str, Sheet] = {
 _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     Activations: draw_activations,
     Answers: draw_answers,
-    Matching: draw_matching,
+    SparseAutoencoder: draw_training,
     Evaluation: draw_evaluation,
+    Spliced: draw_spliced,
+    SparseProbing: draw_probing,
+    Splitting: draw_splitting,
+    Absorption: draw_absorption,
+    TargetedPerturbation: draw_perturbation,
+    Matching: draw_matching,
+    Sharing: draw_sharing,
 }
 
 
@@ -69,12 +97,13 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     """Draw a result.
 
     Args:
-        result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence), a
-            Matching or an Evaluation of sparse autoencoders.
+        result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence); of
+            sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
+            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
-            ``ancestry``, ``sae``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet
-            (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
+            ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a
+            sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
             ``map``, or the name of a metric); all of them when absent.
         ax: draw one panel into this Axes.
 

@@ -161,7 +161,7 @@ SECTIONS = (
         "sae",
         "Features: what sparse autoencoders find in both",
         ("sae",),
-        ("sae",),
+        ("sae", "latents"),
         (
             "matched_share",
             "matched_share_seed",

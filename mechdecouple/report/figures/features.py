@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from mechdecouple.report.figures.latents import CAPTION, draw_effects, draw_knowing
+from mechdecouple.report.figures.matching import draw_kinds
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.style import COLOURS, GREY, MARKERS
 from mechdecouple.report.view import View
+from mechdecouple.sae import KIND_SEEDS, KIND_SHARES
+from mechdecouple.sae.kinds import KINDS, SIDES
 
 _QUALITY = (("sae_explained_variance", "explained variance"), ("sae_dead_latents", "dead latents"))
 
@@ -60,14 +64,52 @@ def _quality(view: View, ax: Axes) -> None:
     ax.set_title("Autoencoders")
 
 
+def _kinds(view: View, ax: Axes) -> None:
+    found = {}
+    for which, side in enumerate(SIDES):
+        for kind in KINDS:
+            across = view.pairs(KIND_SHARES[kind].name)
+            share, seed = across[across.model == view.names[which]], view.rows(KIND_SEEDS[kind].name, view.names[which])
+            if len(share) and len(seed):
+                found[side, kind] = share.iloc[0], seed.iloc[0]
+    draw_kinds(ax, found)
+
+
+def _unmatched(view: View) -> str:
+    names = [metric.name for metric in KIND_SHARES.values()]
+    return "" if any(np.isfinite(view.pairs(n).value).any() for n in names) else f"Latents: {view.reason(*names)}"
+
+
+def _undescribed(view: View) -> str:
+    return "" if len(view.comparison.features) else "Latents: none were described."
+
+
+def _untold(view: View) -> str:
+    table = view.comparison.features
+    known = len(table) and np.isfinite(table[["represented", "expressed"]].to_numpy(float)).all(axis=1).any()
+    return "" if known else "Latents: what they carry is not known."
+
+
 def _height(view: View) -> float:
     return 1.55
+
+
+def _tall(view: View) -> float:
+    return 2.4
 
 
 def panels(view: View) -> list[Panel]:
     return [
         Panel("shares", _shares, _missing, height=_height),
         Panel("autoencoders", _quality, _quality_missing, height=_height),
+        Panel("kinds", _kinds, _unmatched, height=_tall),
+    ]
+
+
+def latent_panels(view: View) -> list[Panel]:
+    return [
+        Panel("effects", lambda view, ax: draw_effects(view.comparison.features, ax), _undescribed, height=_tall),
+        Panel("knowing", lambda view, ax: draw_knowing(view.comparison.features, ax), _untold, height=_tall),
     ]
 
 
@@ -75,6 +117,8 @@ SHEET = Sheet(
     "sae",
     panels,
     "Share of latents matched one-to-one between the models, beside two autoencoders of different seeds on one model "
-    "(bars: 95 % over items; dashed: chance); and how "
-    "good the autoencoders are.",
+    "(bars: 95 % over items; dashed: chance); how good the autoencoders are; and what becomes of each model's latents "
+    "in the other (filled) and in another autoencoder of its own (open).",
 )
+
+LATENTS_SHEET = Sheet("latents", latent_panels, CAPTION)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mechdecouple.report.style import COLOURS, GREY, LIGHT, MARKERS, say
-from mechdecouple.results import Estimate
-from mechdecouple.sae.kinds import KINDS
+from mechdecouple.sae.kinds import KINDS, SIDES
 from mechdecouple.sae.match import Matching
 from mechdecouple.sae.seeds import Sharing
 
@@ -63,12 +65,15 @@ def draw_sharing(sharing: Sharing, ax: Axes) -> None:
     if not any(np.isfinite(found.share.value) for found in sharing.kinds.values()):
         say(ax, f"Nothing to match: {sharing.share.reason}.")
         return
-    for which, side in enumerate("ab"):
-        for row, kind in enumerate(KINDS):
-            found = sharing.kinds[side, kind]
-            y = _height(row, which)
-            _dot(ax, found.seed, y + 0.09, which, filled=False)
-            _dot(ax, found.share, y - 0.02, which, filled=True)
+    draw_kinds(ax, {key: (found.share, found.seed) for key, found in sharing.kinds.items()})
+
+
+def draw_kinds(ax: Axes, kinds: Mapping[tuple[str, str], tuple[Any, Any]]) -> None:
+    """Shares (value, low, high) by side and kind: in the other model, and in another seed of the model itself."""
+    for (side, kind), (share, seed) in kinds.items():
+        which, y = SIDES.index(side), _height(KINDS.index(kind), SIDES.index(side))
+        _dot(ax, seed, y + 0.09, which, filled=False)
+        _dot(ax, share, y - 0.02, which, filled=True)
     _kinds(ax)
     ax.set_xlim(-0.02, 1.02)
     ax.set_xlabel("share of a model's live latents")
@@ -81,7 +86,7 @@ def _height(row: int, which: int) -> float:
     return -row + _APART * (1 - 2 * which)
 
 
-def _dot(ax: Axes, estimate: Estimate, y: float, which: int, filled: bool) -> None:
+def _dot(ax: Axes, estimate: Any, y: float, which: int, filled: bool) -> None:
     whiskers = None
     if np.isfinite(estimate.low):
         whiskers = [[estimate.value - estimate.low], [estimate.high - estimate.value]]

@@ -1,4 +1,4 @@
-"""Pictures of results other than a comparison: activations, answers, dictionaries and their matchings."""
+"""Pictures of activations and of answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers
 from mechdecouple.behavior.calibration import reliability
 from mechdecouple.report.figures.calibration import BINS, draw_reliability, square
-from mechdecouple.report.style import COLOURS, GREY, say
+from mechdecouple.report.style import COLOURS, say
 from mechdecouple.report.view import sentence, shorten
-from mechdecouple.sae import Evaluation, Matching
 
 
 def draw_activations(acts: Activations, ax: Axes) -> None:
@@ -52,43 +51,3 @@ def draw_answers(answers: Answers, ax: Axes) -> None:
     table = reliability(answers.confidence[held], answers.correct[held].astype(float), n_bins=BINS)
     draw_reliability(ax, table, 0)
     square(ax, float(table.prob.min()))
-
-
-def draw_matching(matching: Matching, ax: Axes) -> None:
-    """For each live latent of the smaller dictionary, its best correlation with one of the other, best first."""
-    found = matching.correlation
-    if not found.size:
-        say(ax, "No live latents to match.")
-        return
-    best = np.sort(found.max(axis=1 if found.shape[0] <= found.shape[1] else 0))[::-1]
-    ax.plot(np.arange(1, len(best) + 1), best, color=GREY, label="best correlation of each")
-    ax.plot(
-        np.arange(1, len(matching.similarity) + 1),
-        matching.similarity,
-        "o",
-        color=COLOURS[0],
-        markersize=2.5,
-        label="matched one-to-one",
-    )
-    ax.axhline(matching.threshold, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8)
-    ax.set_ylim(min(0.0, float(best.min())) - 0.02, 1.02)
-    ax.set_xlabel("latents, best first")
-    ax.set_ylabel("correlation")
-    ax.set_title("Matched latents")
-    ax.legend(loc="lower left")
-
-
-def draw_evaluation(evaluation: Evaluation, ax: Axes) -> None:
-    """How often each latent fires."""
-    fired = evaluation.frequency[evaluation.frequency > 0]
-    if not len(fired):
-        say(ax, "No latent fires.")
-        return
-    edges = np.geomspace(fired.min() / 1.0001, max(fired.max() * 1.0001, fired.min() * 1.5), 25)
-    ax.hist(fired, edges, color=COLOURS[0])
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.set_xlabel("share of rows on which a latent fires")
-    ax.set_ylabel("latents")
-    dead = evaluation.dead.value
-    ax.set_title(f"{len(evaluation.frequency)} latents, {dead:.0%} dead")

@@ -10,10 +10,10 @@ from mechdecouple.sae import SparseAutoencoder
 
 
 def draw_training(sae: SparseAutoencoder, ax: Axes) -> None:
-    """Unexplained variance and dead latents over the steps (left), active latents a row (right).
+    """Unexplained variance, loss and dead latents over the steps (left), and active latents a row (right).
 
-    Each point is of one batch. The loss has no scale that means anything between architectures, so that it stands
-    beside as a share of its first value.
+    Each point is of one batch. The loss is drawn as a share of its first value, since its unit differs between
+    architectures.
     """
     curve = sae.training.get("curve") or []
     if len(curve) < 2:
@@ -24,7 +24,7 @@ def draw_training(sae: SparseAutoencoder, ax: Axes) -> None:
     ax.plot(step, loss / loss[0], color=COLOURS[0], linestyle=":", label="loss, share of its first")
     ax.plot(step, dead, color=GREY, linestyle="--", label="dead latents")
     ax.set_yscale("symlog", linthresh=0.01, linscale=0.4)
-    ax.set_ylim(0, 1.2)
+    ax.set_ylim(0, 1.2 * max(1, fvu.max(), (loss / loss[0]).max()))
     ax.set_xlim(0, step[-1])
     ax.set_yticks([0, 0.01, 0.03, 0.1, 0.3, 1], ["0", ".01", ".03", ".1", ".3", "1"])
     ax.set_yticks([], minor=True)
@@ -38,7 +38,7 @@ def draw_training(sae: SparseAutoencoder, ax: Axes) -> None:
     right.spines["right"].set_visible(True)
     ax.plot([], [], color=COLOURS[1], linestyle="-.", label="active latents (right)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-    ax.set_title(f"Training of {sae.training.get('architecture', sae.architecture)}, {sae.width} latents")
+    ax.set_title(f"Training: {sae.training.get('architecture', sae.architecture)}, {sae.width} latents")
 
 
 _SHOWN = ("step", "loss", "fvu", "l0", "dead")

@@ -85,7 +85,7 @@ def test_the_first_row_of_another_token_is_named(tables):
     ids = ["i0"] * 25 + ["i1"] * 25
     a, b = _activations(tables[0], ids), _activations(tables[1], ids)
     skipped = b.select([*range(3), 4, 4, *range(5, 50)])
-    with pytest.raises(MismatchError, match="row 3 .item 'i0'. is token 3 in model A and 4 in model B"):
+    with pytest.raises(MismatchError, match=r"row 3 \(item 'i0'\) is token 3 in model A and 4 in model B"):
         pair_rows(a, skipped)
 
 

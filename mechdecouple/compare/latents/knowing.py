@@ -235,9 +235,11 @@ def _told_apart(
         np.nan_to_num(benjamini_hochberg(np.atleast_1d(one.p_above(0.5))), nan=1.0) < RATE
         for one in (represented, expressed)
     )
-    r, e = represented - 0.5, expressed - 0.5
-    truth_alone = truth & ((sure if "expressed" in reasons else (r * LITTLE - e).interval()[0]) > 0)
-    claim_alone = claim & ((-sure if "represented" in reasons else (e * LITTLE - r).interval()[0]) > 0)
+    lows = [sure if "expressed" in reasons else -sure, -sure]
+    if not reasons:
+        r, e = represented - 0.5, expressed - 0.5
+        lows = [(r * LITTLE - e).interval()[0], (e * LITTLE - r).interval()[0]]
+    truth_alone, claim_alone = truth & (lows[0] > 0), claim & (lows[1] > 0)
     knows = np.full(m, "", dtype=object)
     knows[truth & claim] = "both"
     knows[truth_alone] = "represented only"

@@ -95,7 +95,7 @@ def stratified_auroc(latents: csc_matrix, given: Strata, blocks: Int[np.ndarray,
         part = slice(*bounds)
         rows, values = latents.indices[part], np.repeat(latents.data[part], e)
         stratum = given.stratum[rows].ravel()
-        one, other = (x[rows].reshape(len(values), -1) for x in (positive, negative))
+        one, other = (x[rows].reshape(len(values), kept.shape[1]) for x in (positive, negative))
         # Rows on which it does not fire: one value 0 for each stratum.
         rest = [whole - _by_stratum(stratum, x, size) for whole, x in zip(totals, (one, other), strict=True)]
         stratum, values = np.append(stratum, np.arange(size)), np.append(values, np.zeros(size))

@@ -129,7 +129,8 @@ def saelens_trainer(architecture: str, shape: Shape, mean: torch.Tensor) -> Way:
         n_checkpoints=0, checkpoint_path=None, save_final_checkpoint=False, device="cpu", autocast=False,
         total_training_samples=shape.steps * shape.batch, train_batch_size_samples=shape.batch,
         lr=shape.learning_rate, lr_end=shape.learning_rate, lr_scheduler_name="constant", lr_warm_up_steps=0,
-        lr_decay_steps=0, adam_beta1=0.9, adam_beta2=0.999, n_restart_cycles=1, dead_feature_window=1000, feature_sampling_window=2000,
+        lr_decay_steps=0, adam_beta1=0.9, adam_beta2=0.999, n_restart_cycles=1,
+        dead_feature_window=1000, feature_sampling_window=2000,
         logger=LoggingConfig(log_to_wandb=False),
     )  # fmt: skip
     trainer = SAETrainer(config, sae, iter(()))

@@ -127,4 +127,4 @@ def trained_on(sae: Any) -> str:
     """The hook point that a dictionary's metadata name; empty where they name none."""
     if not isinstance(sae, SparseAutoencoder):
         return ""
-    return str(sae.sae.cfg.metadata.hook_name or "")
+    return sae.hook_point

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Shaped
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Estimate, Measurement, Metric, frame
-from mechdecouple.sae._source import Rows
 from mechdecouple.sae._reconstruction import Reconstructions
+from mechdecouple.sae._source import Rows
+from mechdecouple.sae.autoencoder import SparseAutoencoder
 from mechdecouple.sae.quality import judge
 from mechdecouple.stats import jackknife_blocks
 
@@ -210,13 +211,15 @@ def evaluate(
 
     Raises:
         InputError: rows that are not finite or not of the SAE's width, no rows, an unknown hook point.
-        MismatchError: groups and X differ in length, or the SAE was trained on another hook point.
+        MismatchError: groups and X differ in length, or the SAE was trained on another model or hook point.
 
     Example:
         >>> found = evaluate(sae, Activations.open("acts").select(held))  # doctest: +SKIP
         >>> found.explained_variance, found.shortcomings  # doctest: +SKIP
     """
     rows = Rows.of(sae, X, hook_point)
+    if isinstance(sae, SparseAutoencoder) and isinstance(X, Activations):
+        sae.check_model(X)
     groups = rows.groups if groups is None else np.asarray(groups)
     n = len(rows)
     if len(groups) != n:
@@ -228,7 +231,11 @@ def evaluate(
     sums = Reconstructions(int(blocks.max()) + 1, n_groups, centre)
     for start, x in rows.batches(batch_size):
         latents = sae.encode(x)
-        sums.add(blocks[start : start + len(x)], x, sae.decode(latents), latents != 0)
+        if isinstance(sae, SparseAutoencoder) and sae.by_row:
+            rebuilt = sae.reconstruct(x)
+        else:
+            rebuilt = sae.decode(latents)
+        sums.add(blocks[start : start + len(x)], x, rebuilt, latents != 0)
 
     ev = sums.explained_variance()
     constant = "the evaluated rows do not vary" if np.isnan(ev.value) else ""

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from mechdecouple import stats
 from mechdecouple.behavior import Answers, EditsFor, prepare
-from mechdecouple.errors import InputError
+from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.extract.pick import check_position, picked_tokens
 from mechdecouple.interventions import splice
 from mechdecouple.models import Batch, Encoded, HookedModel, encode
 from mechdecouple.progress import bar
 from mechdecouple.results import Estimate, Measurement, Metric, frame
+from mechdecouple.sae._saelens import flat
 from mechdecouple.sae._source import reading
 from mechdecouple.sae.autoencoder import SparseAutoencoder
 from mechdecouple.stats import Replicates
@@ -147,7 +148,7 @@ def spliced(
 
     Raises:
         InputError: a position that names no token, an SAE of another width, reconstructions that are not finite.
-        MismatchError: the SAE was trained on another hook point.
+        MismatchError: the SAE was trained on another model, by its weights, or at another hook point.
         ModelError, TaskError: the task cannot be read from the model.
 
     Example:
@@ -157,6 +158,7 @@ def spliced(
         raise InputError("a mean over tokens is nowhere in the model, so nothing can replace it; take 'all' or 'last'")
     check_position(task, position)
     hook_point = reading(sae, hook_point, model.hook_points)
+    _check_model(sae, model)
     encoded = encode(model, task, chat=chat) if model.input_kind == "tokens" else None
     read = prepare(model, task, chat=chat, batch_tokens=batch_tokens, encoded=encoded)
     where = None if encoded is None else _Places(encoded, task, position, special)
@@ -176,6 +178,16 @@ def spliced(
     for quantity in _LEVELS:
         levels[quantity], recovered[quantity] = _compared(quantity, found, task, blocks)
     return Spliced(levels, recovered, seen.count, model.name, hook_point, position)
+
+
+def _check_model(sae: SparseAutoencoder | Dictionary, model: HookedModel) -> None:
+    trained = (sae.training.get("source") or {}).get("model") if isinstance(sae, SparseAutoencoder) else None
+    weights = (trained or {}).get("weight_hash")
+    if trained and weights and weights != model.weight_hash:
+        raise MismatchError(
+            f"this SAE was trained on model {trained.get('name')!r}, not on {model.name!r}, whose weights differ; "
+            "train one on it"
+        )
 
 
 class _Places:
@@ -235,7 +247,8 @@ def _rebuilt(sae: SparseAutoencoder | Dictionary, rows: Float[Tensor, "b d"], pl
     for part in rows.split(_CHUNK):
         if isinstance(sae, SparseAutoencoder):
             given = part.to(sae.sae.device, sae.sae.dtype)
-            out = sae.sae.decode(sae.sae.encode(given))
+            with flat(sae.sae):
+                out = sae.sae.decode(sae.sae.encode(given))
         else:
             out = torch.as_tensor(sae.decode(sae.encode(part.float().cpu().numpy())))
         parts.append(out.to(rows.device, rows.dtype))
@@ -274,7 +287,13 @@ def _compared(
         reason = _costless((levels[2 + i] - levels[0]) * sign, quantity, floor)
         found_share = Replicates(np.nan, np.zeros(0), "jackknife", n_groups) if reason else shares[i]
         recovered[floor] = found_share.estimate(_RECOVERED[quantity], null=0.0, reason=reason)
-    return {state: levels[i].estimate(_LEVELS[quantity]) for i, state in enumerate(STATES)}, recovered
+    return {state: _level(levels[i], quantity) for i, state in enumerate(STATES)}, recovered
+
+
+def _level(found: Replicates, quantity: str) -> Estimate:
+    """A mean that cannot be below zero, and so its interval is not either."""
+    estimate = found.estimate(_LEVELS[quantity])
+    return dataclasses.replace(estimate, low=estimate.low if np.isnan(estimate.low) else max(0.0, estimate.low))
 
 
 def _costless(cost: Replicates, quantity: str, floor: str) -> str:

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
-from mechdecouple.sae import evaluate, holdout, train
+from mechdecouple.sae import SparseAutoencoder, evaluate, holdout, train
+from mechdecouple.sae._saelens import saelens
 
 
 class Linear:
@@ -121,6 +123,16 @@ def test_activations_on_disk_are_read_in_batches_by_item(tmp_path, trained):
     with pytest.raises(InputError, match="no rows"):
         evaluate(sae, stored.select([]))
     assert evaluate(sae, stored.select(items < 100)).l0.n == 100
+
+
+def test_rows_brought_to_one_scale_by_the_sae_are_judged_on_their_own():
+    X = np.random.default_rng(6).normal(size=(200, 8)).astype(np.float32) * np.linspace(1, 9, 200)[:, None]
+    fields = {"architecture": "topk", "d_in": 8, "d_sae": 32, "k": 4, "dtype": "float32", "device": "cpu"}
+    torch.manual_seed(0)
+    sae = SparseAutoencoder(saelens().SAE.from_dict({**fields, "normalize_activations": "layer_norm"}))
+    rebuilt = sae.reconstruct(X)
+    expected = 1 - np.square(X - rebuilt).sum() / np.square(X - X.mean(0)).sum()
+    assert evaluate(sae, X, batch_size=64).explained_variance.value == pytest.approx(expected, rel=1e-5)
 
 
 def test_intervals_are_the_jackknife_over_groups():

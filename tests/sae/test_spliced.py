@@ -170,6 +170,11 @@ def test_an_sae_goes_where_it_was_trained(gpt2, yes_no):
     assert single.value == pytest.approx(double.value, rel=1e-5)
     with pytest.raises(MismatchError, match="trained on hook point"):
         spliced(sae, gpt2, yes_no, points[0])
+    sae.sae.cfg.metadata["mechdecouple"] = {"source": {"model": {"name": "other", "weight_hash": "abc"}}}
+    with pytest.raises(MismatchError, match="trained on model 'other', not on 'tiny-gpt2', whose weights differ"):
+        spliced(sae, gpt2, yes_no)
+    sae.sae.cfg.metadata["mechdecouple"]["source"]["model"]["weight_hash"] = gpt2.weight_hash
+    spliced(sae, gpt2, yes_no)
     with pytest.raises(InputError, match="has width 16, this SAE reads width 7"):
         spliced(untrained(7, points[1]), gpt2, yes_no)
 

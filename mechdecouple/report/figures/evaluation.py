@@ -101,6 +101,9 @@ def draw_splitting(splitting: Splitting, ax: Axes) -> None:
 
 def draw_absorption(absorption: Absorption, ax: Axes) -> None:
     """Share of each concept that other latents supply (dots), and of rows that one other supplies alone (squares)."""
+    if not absorption.concepts:
+        say(ax, sentence(next(iter(absorption.left_out.values()), "No concept was declared")))
+        return
     y = -np.arange(len(absorption.concepts))
     for found, marker, colour, shift, label in (
         (absorption.fraction, "o", COLOURS[0], 0.13, "in part or whole"),

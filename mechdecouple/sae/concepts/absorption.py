@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mechdecouple.errors import InputError
 from mechdecouple.probes import LinearProbe
@@ -24,6 +24,8 @@ MIN_COSINE_FULL = 0.025
 """The same where a single latent takes the whole."""
 ABSORBERS = 3
 """Latents that may absorb a row together."""
+MIN_PRECISION = 0.5
+"""How far from the base rate towards 1 the precision of a concept's own latents must lie for them to stand for it."""
 
 SAE_ABSORPTION = Metric(
     name="sae_absorption",
@@ -56,7 +58,7 @@ class Absorption:
     """How far other latents take over the rows of each concept.
 
     Attributes:
-        concepts: the c judged; left_out: those that cannot be, and why.
+        concepts: the c judged; left_out: those that cannot be, and why: no latents stand for them, say.
         fraction: ``[c]`` mean share absorbed; full: ``[c]`` share of rows absorbed by one latent.
         silent: ``[c]`` share of the rows on which none of the concept's own latents fires, absorbed or not.
         rows: ``[c]`` rows judged: of the concept, and told by the dense probe.
@@ -91,7 +93,7 @@ class Absorption:
         """Tidy table, one row a concept."""
         table: dict[str, object] = {"concept": list(self.concepts), "rows": self.rows}
         for name, found in (("fraction", self.fraction), ("full", self.full), ("silent", self.silent)):
-            low, high = found.interval()
+            low, high = np.clip(found.interval(), 0, 1)
             table |= {name: found.value, f"{name}_low": low, f"{name}_high": high}
         table["latents"] = [self.latents[c].tolist() for c in self.concepts]
         table["absorbers"] = [self.absorbers[c].latent.tolist() for c in self.concepts]
@@ -120,6 +122,9 @@ def absorption(
     they supply at least .4 of its projection; the share absorbed is theirs of theirs and the own latents' together
     (2409.14507, with the fraction of 2503.09532).
 
+    Absorption is about concepts that some latents stand for: where the own latents fire they must mean the concept
+    (recall is what absorption costs). A concept whose latents fire for it hardly more than its base rate is left out.
+
     Args:
         codes, labels, groups: as for ``sparse_probing``.
         X: the activations that the latents encode.
@@ -142,12 +147,14 @@ def absorption(
     fraction, full, silent = np.full((3, *data.y.shape), np.nan)
     own: list[list[int]] = [[] for _ in data.names]
     taken: list[list[int]] = [[] for _ in data.names]
+    own_fire = np.zeros(data.y.shape, bool)
     by_row = data.codes.tocsr()
     for f, of_fold in enumerate(probes):
         for c, probe in enumerate(of_fold):
             latents = main_latents(data, f, c)
             own[c] += latents.tolist()
             _, held = data.rows(f, c)
+            own_fire[held, c] = (data.columns(latents)[held] != 0).any(1)
             told = probe.decision_function(X[held]) > 0
             rows = held[(data.y[held, c] == 1) & told]
             projection = (X[rows] - origin) @ probe.direction
@@ -158,7 +165,7 @@ def absorption(
                     by_row.indices[at], by_row.data[at], float(whole)
                 )
                 taken[c] += absorbers
-    return _result(data, fraction, full, silent, own, taken)
+    return _result(data, np.stack([fraction, full, silent]), _unfit(data, own_fire), own, taken)
 
 
 class _Shares:
@@ -198,29 +205,44 @@ class _Shares:
         return absorbed, float(alone), float(silent), who
 
 
+def _unfit(data: Labelled, own_fire: Bool[np.ndarray, "n c"]) -> dict[str, str]:
+    """Concepts that no latents stand for, and why."""
+    reasons = {}
+    for c, name in enumerate(data.names):
+        known = ~np.isnan(data.y[:, c])
+        base, fired = data.y[known, c].mean(), known & own_fire[:, c]
+        precision = data.y[fired, c].mean() if fired.any() else 0.0
+        if precision < base + MIN_PRECISION * (1 - base):
+            reasons[name] = (
+                f"no latents stand for it: it holds on {precision:.0%} of the rows where its best ones fire, and on "
+                f"{base:.0%} of all"
+            )
+    return reasons
+
+
 def _result(
     data: Labelled,
-    fraction: Float[np.ndarray, "n c"],
-    full: Float[np.ndarray, "n c"],
-    silent: Float[np.ndarray, "n c"],
+    values: Float[np.ndarray, "v n c"],
+    unfit: dict[str, str],
     own: list[list[int]],
     taken: list[list[int]],
 ) -> Absorption:
-    count = (~np.isnan(fraction)).sum(0)
+    kept = [c for c, name in enumerate(data.names) if name not in unfit]
+    values = values[:, :, kept]
+    count = (~np.isnan(values[0])).sum(0)
 
-    def mean(values: np.ndarray) -> Replicates:
-        def of(rows: np.ndarray) -> np.ndarray:
-            judged = ~np.isnan(values[rows])
-            total = np.where(judged, values[rows], 0.0).sum(0)
-            return np.divide(total, judged.sum(0), out=np.full(len(total), np.nan), where=judged.any(0))
+    def mean(rows: np.ndarray) -> np.ndarray:
+        judged = ~np.isnan(values[0, rows])
+        total = np.where(judged, values[:, rows], 0.0).sum(1)
+        return np.divide(total, judged.sum(0), out=np.full(total.shape, np.nan), where=judged.any(0))
 
-        return data.jackknife(of)
-
+    found = data.jackknife(mean)
     latents, absorbers = {}, {}
-    for c, name in enumerate(data.names):
+    for c, n in zip(kept, count, strict=True):
         chosen, times = np.unique(np.array(own[c], int), return_counts=True)
-        latents[name] = chosen[np.argsort(-times, kind="stable")]
+        latents[data.names[c]] = chosen[np.argsort(-times, kind="stable")]
         who, times = np.unique(np.array(taken[c], int), return_counts=True)
         order = np.argsort(-times, kind="stable")
-        absorbers[name] = pd.DataFrame({"latent": who[order], "share": times[order] / max(1, count[c])})
-    return Absorption(data.names, data.left_out, mean(fraction), mean(full), mean(silent), count, latents, absorbers)
+        absorbers[data.names[c]] = pd.DataFrame({"latent": who[order], "share": times[order] / max(1, n)})
+    names = tuple(data.names[c] for c in kept)
+    return Absorption(names, data.left_out | unfit, found[0], found[1], found[2], count, latents, absorbers)

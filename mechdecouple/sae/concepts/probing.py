@@ -92,7 +92,7 @@ class SparseProbing:
             probes.append((0, self.dense_auroc, self.dense_accuracy))
         rows = []
         for k, auroc, accuracy in probes:
-            (low, high), (accuracy_low, accuracy_high) = auroc.interval(), accuracy.interval()
+            (low, high), (accuracy_low, accuracy_high) = (np.clip(p.interval(), 0, 1) for p in (auroc, accuracy))
             for c, concept in enumerate(self.concepts):
                 rows.append(
                     {

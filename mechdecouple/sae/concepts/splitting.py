@@ -65,7 +65,7 @@ class Splitting:
 
     def frame(self) -> pd.DataFrame:
         """Tidy table, one row a concept and number of latents."""
-        low, high = self.f1.interval()
+        low, high = np.clip(self.f1.interval(), 0, 1)
         rows = [
             {"concept": concept, "k": k + 1, "f1": self.f1.value[k, c], "f1_low": low[k, c], "f1_high": high[k, c],
              "counted": bool(k < self.count[c])}

@@ -73,6 +73,20 @@ def test_latents_that_point_elsewhere_absorb_nothing(world):
     assert found.fraction.value[0] < 0.05 and found.silent.value[0] == pytest.approx(rows.mean() / 0.5, abs=0.06)
 
 
+def test_a_concept_that_no_latents_stand_for_is_left_out(world):
+    """'green' in the strength of a latent that always fires: held, but no latent means it."""
+    world.codes[:, 1] += 1
+    world.labels["noise"] = world.rng.integers(0, 2, len(world.y)).astype(float)
+    found = judged(world)
+    assert found.concepts == ("red", "blue")
+    assert set(found.left_out) == {"green", "noise"}
+    assert "it holds on" in found.left_out["green"] and "no latents stand for it" in found.left_out["noise"]
+    (missing, _) = [m for m in found.measurements() if m.concept == "green"]
+    assert np.isnan(missing.estimate.value) and "no latents stand for it" in missing.estimate.reason
+    none = absorption(world.codes, {"noise": world.labels["noise"]}, world.groups, X=world.X, decoder=world.decoder)
+    assert none.concepts == () and len(none.frame()) == 0
+
+
 def test_units_do_not_matter(world):
     absorb(world)
     plain, X = judged(world), world.X

@@ -102,9 +102,9 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
             SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
-            ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a
-            sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
-            ``map``, or the name of a metric); all of them when absent.
+            ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel
+            of a sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …). For a ManyComparison one panel
+            (``tree``, ``map``, or the name of a metric); all of them when absent.
         ax: draw one panel into this Axes.
 
     Returns:

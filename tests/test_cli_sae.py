@@ -1,0 +1,108 @@
+"""`mechdecouple sae` as a user meets it: train, evaluate, match, crosscode; what is wrong in one line."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from mechdecouple.cli import main
+
+POINT = "blocks.0.hook_resid_post"
+
+
+def run(*words) -> int:
+    return main(["sae", *map(str, words), "--quiet"])
+
+
+@pytest.fixture(scope="module")
+def trained(gpt2_dir, yes_no_csv, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli-sae")
+    sizes = ("--width", 32, "--k", 4, "--steps", 40)
+    words = ("train", gpt2_dir, "--task", yes_no_csv, "--hook-points", POINT, "--seeds", 0, 1, *sizes, "--out", out)
+    assert run(*words) == 0
+    return out, words
+
+
+def test_train_writes_a_dictionary_a_seed_and_judges_each_on_held_out_groups(trained):
+    from sae_lens import SAE
+
+    out, _ = trained
+    table = pd.read_parquet(out / "evaluation.parquet")
+    assert set(table.sae) == {"000", "001"}
+    assert set(table.seed) == {0, 1}
+    for name in ("000", "001"):
+        assert SAE.load_from_disk(out / "saes" / name).cfg.d_sae == 32
+        l0 = table[(table.sae == name) & (table.metric == "sae_l0")].value.item()
+        assert l0 == pytest.approx(4, abs=0.5)
+
+
+def test_train_again_reads_what_is_there(trained, capsys):
+    out, words = trained
+    weights = (out / "saes" / "000" / "sae_weights.safetensors").read_bytes()
+    assert run(*words) == 0
+    assert (out / "saes" / "000" / "sae_weights.safetensors").read_bytes() == weights
+    assert "seed 1" in capsys.readouterr().out
+
+
+def test_training_from_extracted_activations_is_the_same_training(trained, gpt2_dir, yes_no_csv, tmp_path):
+    out, words = trained
+    assert run("train", out / "activations", *words[2:-1], tmp_path / "again") == 0
+    for name in ("000", "001"):
+        one, other = (folder / "saes" / name / "sae_weights.safetensors" for folder in (out, tmp_path / "again"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_evaluate_says_whether_it_is_fit_to_speak_of_features(trained, gpt2_dir, yes_no_csv, tmp_path, capsys):
+    out, _ = trained
+    words = ("evaluate", gpt2_dir, "--sae", out / "saes" / "000", "--task", yes_no_csv, "--out", tmp_path / "judged")
+    assert run(*words) == 0
+    said = capsys.readouterr().out
+    assert "good enough to speak of features" in said
+    found = pd.read_parquet(tmp_path / "judged" / "evaluation.parquet")
+    assert {"sae_explained_variance", "sae_loss_recovered", "sae_spliced_loss"} <= set(found.metric)
+
+
+def test_a_model_matched_with_itself_shares_as_much_as_its_seeds(trained, gpt2_dir, yes_no_csv, tmp_path):
+    out, _ = trained
+    saes = (out / "saes" / "000", out / "saes" / "001")
+    words = ("match", gpt2_dir, gpt2_dir, "--task", yes_no_csv, "--sae-a", *saes, "--sae-b", *saes)
+    assert run(*words, "--out", tmp_path / "matched") == 0
+    found = pd.read_parquet(tmp_path / "matched" / "sharing.parquet").set_index("metric").value
+    assert found["matched_share_excess"] == pytest.approx(0, abs=1e-12)
+    latents = pd.read_parquet(tmp_path / "matched" / "latents.parquet")
+    assert {"side", "latent", "kind", "partners", "seed_kind"} <= set(latents)
+
+
+def test_crosscode_of_two_widths(gpt2_dir, llama_dir, yes_no_csv, tmp_path):
+    words = ("crosscode", gpt2_dir, llama_dir, "--task", yes_no_csv, "--hook-point", POINT, "--k", 4, "--steps", 40)
+    assert run(*words, "--width", 48, "--out", tmp_path / "both") == 0
+    from mechdecouple.sae import Crosscoder
+
+    found = Crosscoder.load(tmp_path / "both" / "crosscoder")
+    assert (found.d_a, found.d_b, found.width) == (16, 24, 48)
+    latents = pd.read_parquet(tmp_path / "both" / "latents.parquet")
+    assert len(latents) == 48
+    assert latents.reason.str.len().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "{model}", "--out", "{out}"), "no task given"),
+        (("train", "{model}", "--task", "{task}", "--architecture", "dense", "--out", "{out}"), "'dense'"),
+        (("train", "{model}", "--task", "{task}", "--width", "3", "--k", "4", "--out", "{out}"), "k is 4"),
+        (("evaluate", "{other}", "--sae", "{sae}", "--task", "{task}", "--out", "{out}"), "width"),
+        (("evaluate", "{model}", "--sae", "{out}", "--task", "{task}", "--out", "{out}"), "no cfg.json"),
+        (("match", "{model}", "{model}", "--task", "{task}", "--sae-a", "{sae}", "--sae-b", "{sae}", "--out", "{out}"),
+         "two or more"),
+        (("crosscode", "{model}", "{other}", "--task", "{task}", "--hook-point", "blocks.9", "--out", "{out}"),
+         "'blocks.9'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_told_in_one_line(trained, gpt2_dir, llama_dir, yes_no_csv, tmp_path, capsys, words, said):
+    places = {"model": gpt2_dir, "other": llama_dir, "task": yes_no_csv, "out": tmp_path / "bad"}
+    places["sae"] = trained[0] / "saes" / "000"
+    assert run(*(word.format(**places) for word in words)) == 2
+    line = capsys.readouterr().err.strip()
+    assert said in line
+    assert "\n" not in line

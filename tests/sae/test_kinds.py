@@ -239,3 +239,64 @@ def test_the_sum_of_parts_is_least_squares_fitted_on_the_other_blocks():
             stay = blocks != k
             expected = np.corrcoef(predicted[stay], whole[stay, w])[0, 1]
             assert found.left_out[w, k] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_intervals_of_the_shares_have_the_width_of_the_sampling_error():
+    """Pairs and sums of parts on both sides of the threshold; parts come and go by threes."""
+    n, found = 4000, []
+    rho, missing = np.linspace(0.4, 1, 30), np.linspace(0, 0.75, 20)
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        a = rng.random((n, 30)) < 0.1
+        b = np.where(rng.random(a.shape) < rho, a, rng.random(a.shape) < 0.1)
+        whole, which = rng.random((n, 20)) < 0.12, rng.integers(0, 3, (n, 20))
+        kept = whole & (rng.random((n, 20)) > missing)
+        A, B = np.hstack([a, whole]), np.hstack([b, *(kept & (which == k) for k in range(3))])
+        found.append(match(A.astype(np.float32), B.astype(np.float32), groups=np.arange(n), n_permutations=0))
+    for side, kinds in (("of_a", (0, 1, 3)), ("of_b", (0, 2, 3))):
+        shares = [getattr(f, side).replicates for f in found]
+        spread = np.std([s.value for s in shares], axis=0, ddof=1)
+        stated = np.sqrt(np.mean([np.square(s.standard_error()) for s in shares], axis=0))
+        np.testing.assert_allclose(stated[list(kinds)], spread[list(kinds)], rtol=0.3)
+
+
+@pytest.mark.slow
+def test_a_wider_dictionary_splits_features_and_another_seed_does_not():
+    """Every feature comes in three kinds: a narrow dictionary holds the feature, a wide one often its kinds."""
+    from mechdecouple.sae import matched_share_excess, train
+
+    rng = np.random.default_rng(0)
+    n, d, m = 4000, 48, 24
+    feature, kind = (rng.normal(size=shape) for shape in ((m, d), (m, 3, d)))
+    feature /= np.linalg.norm(feature, axis=-1, keepdims=True)
+    kind /= np.linalg.norm(kind, axis=-1, keepdims=True)
+    active = (rng.random((n, m)) < 3 / m) * (0.7 + 0.6 * rng.random((n, m)))
+    of_kind = np.eye(3)[rng.integers(0, 3, (n, m))]
+    X = active @ feature + 0.6 * np.einsum("nm,nmk,mkd->nd", active, of_kind, kind)
+    X = (10 * X + 0.2 * rng.normal(size=(n, d))).astype(np.float32)
+    narrow, wide = (
+        [train(X, width=width, k=3, steps=steps, seed=s).encode(X) for s in (0, 1)]
+        for width, steps in ((m, 800), (4 * m, 1200))
+    )
+    found = matched_share_excess(narrow, wide, n_permutations=0)
+    assert found.kinds["a", "split"].excess.low > 0.1
+    assert found.kinds["b", "merged"].excess.low > 0.1
+    assert found.kinds["a", "split"].seed.value == 0
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_all_pairs():
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    n, m, k = 20_000, 8192, 16
+    columns = (m * rng.random((n, k)) ** 2).astype(np.int64)
+    A = sparse.csr_matrix((rng.random(n * k, np.float32), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, m))
+    B = A[:, rng.permutation(m)]
+    tracemalloc.start()
+    found = match(A, B, groups=np.arange(n), n_permutations=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.share.value == 1 and found.correlation is None
+    assert peak < 8 * m * m  # one table of all pairs in double precision is 537 MB

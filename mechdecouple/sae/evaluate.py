@@ -231,10 +231,7 @@ def evaluate(
     sums = Reconstructions(int(blocks.max()) + 1, n_groups, centre)
     for start, x in rows.batches(batch_size):
         latents = sae.encode(x)
-        if isinstance(sae, SparseAutoencoder) and sae.by_row:
-            rebuilt = sae.reconstruct(x)
-        else:
-            rebuilt = sae.decode(latents)
+        rebuilt = sae.reconstruct(x) if isinstance(sae, SparseAutoencoder) and sae.by_row else sae.decode(latents)
         sums.add(blocks[start : start + len(x)], x, rebuilt, latents != 0)
 
     ev = sums.explained_variance()

@@ -6,6 +6,7 @@ import pytest
 
 from mechdecouple import zoo
 from mechdecouple.compare import compare
+from mechdecouple.sae import KIND_SHARES, MATCHED_SHARE
 
 AT = {"position": "position_statement"}
 
@@ -18,7 +19,8 @@ def of_pair(comparison):
     table = comparison.frame()
     table = table[(table.model_b != "") & ~table.family.isin(["similarity", "ancestry"])]
     of_map = table.family.isin(STRUCTURE) & (table.hook_point != "")
-    return table[~of_map & ~table.metric.isin(["agreement", "matched_share"])]
+    shares = [metric.name for metric in (MATCHED_SHARE, *KIND_SHARES.values())]
+    return table[~of_map & ~table.metric.isin(["agreement", *shares])]
 
 
 def map_of(comparison):

@@ -94,8 +94,7 @@ class Crosscoder:
         found = (a - self.mean_a) * np.float32(self.scale_a) @ self.encoder_a
         found += (b - self.mean_b) * np.float32(self.scale_b) @ self.encoder_b
         found += self.bias
-        found[found <= self.threshold] = 0
-        return found
+        return np.where(found > self.threshold, found, np.float32(0))
 
     def encode_sparse(
         self, a: Float[np.ndarray, "n da"], b: Float[np.ndarray, "n db"], *, batch_size: int = 1024

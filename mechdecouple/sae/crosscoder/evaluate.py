@@ -13,7 +13,7 @@ from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Estimate, Measurement, Metric, frame
 from mechdecouple.sae.crosscoder.crosscoder import Crosscoder
-from mechdecouple.sae.crosscoder.pairs import Pairs, Rows, pair_rows
+from mechdecouple.sae.crosscoder.pairs import Pairs, Rows, model_of, pair_rows
 from mechdecouple.stats import Replicates, jackknife_blocks
 
 if TYPE_CHECKING:
@@ -108,13 +108,15 @@ def evaluate_crosscoder(
     """Evaluate a crosscoder on held-out rows (``holdout`` splits them off by group before training).
 
     Args:
-        a, b, hook_point_a, hook_point_b: as for ``train_crosscoder``.
+        a, b: as for ``train_crosscoder``.
+        hook_point_a, hook_point_b: which to read of Activations; by default those that it was trained on.
         groups: rows that belong together; by default the rows of one item.
         n_blocks: blocks of groups left out in turn for the intervals.
 
     Raises:
         InputError: rows of another width, or not finite.
-        MismatchError: rows of different items or tokens, or groups of another length.
+        MismatchError: rows of different items or tokens, of another model or hook point than it was trained on, or
+            groups of another length.
     """
     pairs = checked_pairs(crosscoder, a, b, hook_point_a, hook_point_b)
     blocks, n_groups = blocks_of(pairs, groups, n_blocks, seed)
@@ -150,8 +152,10 @@ def evaluation_of(
 def checked_pairs(
     crosscoder: Crosscoder, a: Rows, b: Rows, hook_point_a: str | None, hook_point_b: str | None
 ) -> Pairs:
-    """The rows in lock-step, of the widths that the crosscoder reads."""
-    pairs = pair_rows(a, b, hook_point_a, hook_point_b)
+    """The rows in lock-step, of the models, hook points and widths that the crosscoder reads."""
+    points = [_reading(crosscoder, side, source, point)
+              for side, source, point in (("a", a, hook_point_a), ("b", b, hook_point_b))]  # fmt: skip
+    pairs = pair_rows(a, b, *points)
     for name, width, expected in (("A", pairs.d_a, crosscoder.d_a), ("B", pairs.d_b, crosscoder.d_b)):
         if width != expected:
             raise InputError(
@@ -159,6 +163,29 @@ def checked_pairs(
                 "use the hook points it was trained on"
             )
     return pairs
+
+
+def _reading(crosscoder: Crosscoder, side: str, source: Rows, hook_point: str | None) -> str | None:
+    """The hook point to read of one model's activations: the one that the crosscoder was trained on, if it says.
+
+    Raises:
+        MismatchError: another is asked for, or the activations are of a model with other weights.
+    """
+    if not isinstance(source, Activations):
+        return None
+    trained = crosscoder.training.get(f"hook_point_{side}") or None
+    if hook_point and trained and hook_point != trained:
+        raise MismatchError(
+            f"this crosscoder was trained on hook point {trained!r} of model {side.upper()}, not {hook_point!r}; "
+            "features of one are not those of another"
+        )
+    weights, there = crosscoder.training.get(f"weight_hash_{side}"), model_of(source)
+    if weights and there.get("weight_hash") and weights != there["weight_hash"]:
+        raise MismatchError(
+            f"this crosscoder was trained on {crosscoder.training.get(f'model_{side}')!r} as model {side.upper()}, the "
+            f"activations are of {there.get('name')!r} with other weights; to read them all the same, pass the array"
+        )
+    return hook_point or trained
 
 
 def blocks_of(pairs: Pairs, groups: np.ndarray | None, n_blocks: int, seed: int) -> tuple[np.ndarray, int]:

@@ -144,13 +144,15 @@ def exclusivity(
 
     Args:
         a, b: held-out rows, as for ``train_crosscoder``.
+        hook_point_a, hook_point_b: which to read of Activations; by default those that it was trained on.
         groups: rows that belong together; by default the rows of one item.
         min_rows: a latent that fires on fewer rows is dead, as is one that fires in one block of groups only.
         n_blocks: blocks of groups left out in turn for the intervals.
 
     Raises:
         InputError: rows of another width, or not finite.
-        MismatchError: rows of different items or tokens, or groups of another length.
+        MismatchError: rows of different items or tokens, of another model or hook point than it was trained on, or
+            groups of another length.
 
     Example:
         >>> found = exclusivity(crosscoder, held_a, held_b)  # doctest: +SKIP

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -138,6 +138,11 @@ def pair_rows(a: Rows, b: Rows, hook_point_a: str | None = None, hook_point_b: s
     if not len(a):
         raise InputError("there are no rows; a crosscoder needs activations of both models on the same items")
     return Pairs(a, b, point_a, point_b, len(a), d_a, d_b)
+
+
+def model_of(source: Rows) -> dict[str, Any]:
+    """What activations know of the model that they are of; nothing for arrays."""
+    return (source.manifest.get("model") or {}) if isinstance(source, Activations) else {}
 
 
 def _width(name: str, source: Rows, hook_point: str | None) -> tuple[str, int]:

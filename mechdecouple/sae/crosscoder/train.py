@@ -13,7 +13,7 @@ from mechdecouple.errors import InputError
 from mechdecouple.progress import bar
 from mechdecouple.sae.crosscoder._fit import Fitter
 from mechdecouple.sae.crosscoder.crosscoder import KINDS, Crosscoder
-from mechdecouple.sae.crosscoder.pairs import Moments, Pairs, Rows, pair_rows
+from mechdecouple.sae.crosscoder.pairs import Moments, Pairs, Rows, model_of, pair_rows
 
 _CURVE_POINTS = 50
 _SAMPLE = 8192
@@ -53,12 +53,13 @@ def train_crosscoder(
             ``l1`` penalises decoder norms; ``dedicated`` is batchtopk with latents that by design read and write only A
             or only B (2602.11729: more of the true exclusives).
         width: latents m; by default 4·max(d_a, d_b), at most 16,384 and a quarter of the rows.
-        k: mean latents a row (batchtopk, dedicated); by default (d_a + d_b)/16 in 4..32.
+        k: mean latents a row (batchtopk, dedicated); by default (d_a + d_b)/16 in 4..32. It matters: above the number
+            of features that rows really use, latents mix features, and fewer of the exclusive ones are found.
         l1: weight of the penalty, l1 only.
         dedicated: share of the latents that are A's alone, and as many B's alone; dedicated only.
         steps: optimiser steps; by default 1,000, or as many as see each row once if that is more.
         learning_rate: peak rate of Adam; by default 4e-4·√(2¹⁴/m), at most 4e-3.
-        model_a, model_b: names to remember.
+        model_a, model_b: names to remember; by default those that the Activations know.
 
     Raises:
         InputError: rows that are no finite tables with variance, a setting out of range, or the training diverged.
@@ -88,8 +89,10 @@ def train_crosscoder(
     )  # fmt: skip
     curve = _fit(fitter, pairs, moments, steps=steps, batch_size=batch_size, seed=seed, progress=progress)
     threshold = _threshold(fitter, pairs, moments, k) if kind != "l1" else 0.0
+    (name_a, weights_a), (name_b, weights_b) = _model(a, model_a), _model(b, model_b)
     training = {
-        "model_a": model_a, "model_b": model_b, "hook_point_a": pairs.hook_point_a, "hook_point_b": pairs.hook_point_b,
+        "model_a": name_a, "model_b": name_b, "weight_hash_a": weights_a, "weight_hash_b": weights_b,
+        "hook_point_a": pairs.hook_point_a, "hook_point_b": pairs.hook_point_b,
         "k": None if kind == "l1" else k, "l1": l1 if kind == "l1" else None,
         "dedicated": dedicated if kind == "dedicated" else None, "seed": seed, "steps": steps, "rows": n,
         "batch_size": batch_size, "learning_rate": learning_rate, "curve": curve,
@@ -158,6 +161,12 @@ def _scaled(x: np.ndarray, y: np.ndarray, moments: tuple[Moments, Moments]) -> F
     """Rows of both models side by side, centred and scaled."""
     of_a, of_b = moments
     return torch.from_numpy(np.hstack([(x - of_a.mean) * of_a.scale, (y - of_b.mean) * of_b.scale], dtype=np.float32))
+
+
+def _model(source: Rows, name: str) -> tuple[str, str]:
+    """Name and weight hash of the model that activations are of, as far as they know."""
+    known = model_of(source)
+    return name or str(known.get("name", "")), str(known.get("weight_hash", ""))
 
 
 def _allowed(kind: str, width: int, d_a: int, d_b: int, dedicated: float) -> Bool[Tensor, "m d"]:

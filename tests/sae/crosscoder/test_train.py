@@ -82,8 +82,25 @@ def test_stores_on_disk_give_the_bytes_of_arrays(small, tmp_path):
     np.testing.assert_array_equal(stored.threshold, arrays.threshold)
     assert stored.training["hook_point_a"] == "p" and stored.training["hook_point_b"] == "h"
     assert stored.training["model_a"] == "first"
-    found = exclusivity(stored, a, b, hook_point_a="p")
-    assert len(found.table) == 24
+    assert len(exclusivity(stored, a, b).table) == 24  # it knows its hook points
+
+
+def test_another_model_or_hook_point_is_refused(small):
+    ids = [f"i{i}" for i in range(600)]
+
+    def activations(table, name, weights):
+        found = Activations.from_arrays({"p": table, "q": table}, ids)
+        found.manifest["model"] = {"name": name, "weight_hash": weights}
+        return found
+
+    a, b = activations(small.a, "one", "1"), activations(small.b, "two", "2")
+    crosscoder = train_crosscoder(a, b, hook_point_a="p", hook_point_b="q", **SHORT)
+    assert crosscoder.training["model_b"] == "two"
+    with pytest.raises(MismatchError, match="trained on hook point 'q' of model B, not 'p'"):
+        exclusivity(crosscoder, a, b, hook_point_b="p")
+    with pytest.raises(MismatchError, match="trained on 'two' as model B, the activations are of 'three'"):
+        evaluate_crosscoder(crosscoder, a, activations(small.b, "three", "3"))
+    assert evaluate_crosscoder(crosscoder, a, b).rows == 600
 
 
 def test_defaults_fit_the_data_and_are_recorded():

@@ -36,37 +36,48 @@ _COST = 20
 class Checkpoint:
     """The state of a training's folder; made by :meth:`at`, which holds the folder's lock."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], names: Sequence[str], arithmetic: Mapping[str, Any]
+    ) -> None:
         self.folder, self._names = folder, names
-        settings = json.loads(store.to_json(dict(settings)))  # as they will be read back
+        # as they will be read back
+        settings, arithmetic = (json.loads(store.to_json(dict(given))) for given in (settings, arithmetic))
         about = folder / _ABOUT
+        for name in (_ABOUT, _STATE):
+            (folder / f"{name}.part").unlink(missing_ok=True)
         if about.exists():
-            self._about = _same(folder, store.read_json(about), settings)
+            self._about = store.read_json(about)
+            self._check(settings, "choose another folder, or remove this one")
+            if not self._about["finished"]:
+                self._check(arithmetic, "go on with the same set-up, or choose another folder")
         else:
-            foreign = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".part"))
+            foreign = sorted(path.name for path in folder.iterdir())
             if foreign:
                 raise StoreError(
                     f"folder {str(folder)!r} holds {foreign[0]!r}, which is not of this training; choose another folder"
                 )
-            self._about = {"format": FORMAT, "finished": False, **settings}
+            self._about = {"format": FORMAT, "finished": False, **settings, **arithmetic}
             store.write_file(about, store.to_json(self._about))
         self._written, self._cost = time.monotonic(), 0.0
 
     @classmethod
     @contextlib.contextmanager
-    def at(cls, folder: Path, settings: Mapping[str, Any], names: Sequence[str]) -> Iterator[Checkpoint]:
+    def at(
+        cls, folder: Path, settings: Mapping[str, Any], names: Sequence[str], arithmetic: Mapping[str, Any]
+    ) -> Iterator[Checkpoint]:
         """Locks ``folder`` (made if need be) for the length of the ``with`` block.
 
         Args:
             settings: what must agree for a training to be continued, ready for JSON.
             names: of the folders of the finished SAEs in it; ``""`` is the folder itself.
+            arithmetic: what must agree besides, unless the training is finished, for the same bytes.
 
         Raises:
             StoreError: the folder cannot be made, is in use, holds other things, or was made by other settings.
         """
         store.make_folder(folder)
         with _locked(folder):
-            yield cls(folder, settings, names)
+            yield cls(folder, settings, names, arithmetic)
 
     @property
     def finished(self) -> list[SparseAutoencoder] | None:
@@ -123,18 +134,15 @@ class Checkpoint:
         store.write_file(self.folder / _ABOUT, store.to_json(self._about))
         (self.folder / _STATE).unlink(missing_ok=True)
 
-
-def _same(folder: Path, there: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the folder says, if it says the same as ``settings``."""
-    if not isinstance(there, dict) or there.get("format") != FORMAT:
-        raise StoreError(f"{str(folder / _ABOUT)!r} is of another format; choose another folder")
-    if differs := _difference(there, settings):
-        where, old, new = differs
-        raise StoreError(
-            f"SAE training in {str(folder)!r} was begun with {where} {_short(old)}, now it is {_short(new)}; "
-            "choose another folder, or remove this one"
-        )
-    return there
+    def _check(self, here: Mapping[str, Any], mend: str) -> None:
+        if not isinstance(self._about, dict) or self._about.get("format") != FORMAT:
+            raise StoreError(f"{str(self.folder / _ABOUT)!r} is of another format; choose another folder")
+        if differs := _difference(self._about, here):
+            where, old, new = differs
+            raise StoreError(
+                f"SAE training in {str(self.folder)!r} was begun with {where} {_short(old)}, now it is {_short(new)}; "
+                f"{mend}"
+            )
 
 
 def _difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] | None:

@@ -146,10 +146,12 @@ def _trained(
     made = {"steps": steps, "batch_size": batch_size, "order_seed": seed, "source": origin}
     settings = {
         "recipes": [asdict(recipe) for recipe in recipes], **made, "model": model, "hashes": feed.fingerprint,
-        "device": device, "threads": torch.get_num_threads(), "versions": _versions(),
     }  # fmt: skip
+    arithmetic = {"device": device, "threads": torch.get_num_threads(), "versions": _versions()}
     with contextlib.ExitStack() as held:
-        checkpoint = held.enter_context(Checkpoint.at(Path(out), settings, names)) if out is not None else None
+        checkpoint = None
+        if out is not None:
+            checkpoint = held.enter_context(Checkpoint.at(Path(out), settings, names, arithmetic))
         if checkpoint and (finished := checkpoint.finished):
             return finished
         state = checkpoint.read() if checkpoint else None
@@ -183,7 +185,7 @@ def _feed(
     if isinstance(source, ModelRows):
         todo = source.plan(hook_points)
         if todo.rows > source.buffer_rows:
-            return Stream(todo, source.buffer_rows, batch_size=batch_size, seed=seed, device=device)
+            return Stream(todo, source.buffer_rows, batch_size=min(batch_size, todo.rows), seed=seed, device=device)
         source = source.extract(hook_points, progress=progress)
     rows = table(source, hook_points)
     return Stored(rows, batch_size=min(batch_size, rows.n), seed=seed, device=device)

@@ -151,6 +151,32 @@ def test_a_folder_of_other_settings_is_refused(planted, tmp_path, killed_at, cha
     assert digests(tmp_path) == before
 
 
+def test_going_on_needs_the_same_arithmetic_and_reading_does_not(planted, tmp_path, killed_at, monkeypatch):
+    from importlib import import_module
+
+    X, *_ = planted(n=200)
+    module = import_module("mechdecouple.sae.train")  # the package's name for it is the function
+    killed_at(5)
+    with pytest.raises(Killed):
+        train(X, **SETTINGS, out=tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_versions", lambda: {"torch": "1.0"})
+        with pytest.raises(StoreError, match=r"versions torch .*, now it is '1\.0'; go on with the same set-up"):
+            train(X, **SETTINGS, out=tmp_path)
+    sae = train(X, **SETTINGS, out=tmp_path)
+    monkeypatch.setattr(module, "_versions", lambda: {"torch": "1.0"})
+    assert np.array_equal(train(X, **SETTINGS, out=tmp_path).decoder, sae.decoder)
+
+
+def test_what_a_killed_write_left_is_cleared(planted, tmp_path):
+    X, *_ = planted(n=200)
+    train(X, **SETTINGS, out=tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "state.safetensors.part").write_text("half")
+    train(X, **SETTINGS, out=tmp_path / "killed")
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
 def test_a_folder_of_other_rows_is_refused(planted, tmp_path):
     X, *_ = planted(n=200)
     train(X, **SETTINGS, out=tmp_path)
@@ -187,7 +213,7 @@ def test_folders_that_are_not_ours_or_damaged_are_refused(planted, tmp_path, kil
 
 def test_a_folder_in_use_is_refused(planted, tmp_path):
     X, *_ = planted(n=200)
-    with checkpoint.Checkpoint.at(tmp_path, {}, [""]), pytest.raises(StoreError, match="in use by another process"):
+    with checkpoint.Checkpoint.at(tmp_path, {}, [""], {}), pytest.raises(StoreError, match="in use by another process"):
         train(X, **SETTINGS, out=tmp_path)
 
 
@@ -196,7 +222,7 @@ def test_states_are_rare_enough_to_cost_little(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_COST", 20)
     now = [0.0]
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    with checkpoint.Checkpoint.at(tmp_path, {}, [""]) as there:
+    with checkpoint.Checkpoint.at(tmp_path, {}, [""], {}) as there:
         save = checkpoint.safetensors.torch.save_file
 
         def slowly(*args):
@@ -229,8 +255,8 @@ def test_a_process_that_was_killed_goes_on(planted, tmp_path):
     command = [sys.executable, "-c", code]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(tmp_path / "whole")], check=True, env=env)
-    kills = 0
-    while kills < 3:
+    ends = []
+    for _ in range(3):
         process = subprocess.Popen([*command, str(tmp_path / "killed")], env=env)
         state = tmp_path / "killed" / "state.safetensors"
         before = state.stat().st_mtime_ns if state.exists() else 0
@@ -238,7 +264,7 @@ def test_a_process_that_was_killed_goes_on(planted, tmp_path):
             time.sleep(0.01)
         time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
+        ends.append(process.wait())
+    assert -signal.SIGKILL in ends
     subprocess.run([*command, str(tmp_path / "killed")], check=True, env=env)
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechdecouple.errors import InputError, MismatchError
+from mechdecouple.sae._dense import DenseStep
 from mechdecouple.sae._sparse import Pass, SparseStep
 from mechdecouple.sae.architectures import inference_sae, training_sae
 from mechdecouple.sae.autoencoder import SparseAutoencoder
@@ -81,7 +82,7 @@ class Trainer:
         self._rate = recipe.learning_rate
         self._adam = torch.optim.Adam(self._parameters.values(), lr=self._rate, betas=_BETAS, eps=_EPSILON, fused=True)
         sparse = recipe.architecture in _SPARSE and torch.device(device).type == "cpu"
-        self._backward = SparseStep(self._sae) if sparse else self._by_autograd
+        self._pass = SparseStep(self._sae) if sparse else DenseStep(self._sae)
         self._silent = torch.zeros(recipe.width, dtype=torch.int32, device=device)  # steps since each last fired
         self._loss = torch.tensor(math.nan)
 
@@ -96,7 +97,8 @@ class Trainer:
         rate = self._rate * share_of_rate(self.step_number / self.steps)
         for group in self._adam.param_groups:
             group["lr"] = rate
-        out = self._backward(rows, self._silent > self.patience)
+        dead, one = self._silent > self.patience, self._pass
+        out = one(rows, dead) if isinstance(one, SparseStep) else one(rows, dead, self.step_number)
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), _MAX_NORM)
         self._adam.step()
         self._adam.zero_grad()
@@ -161,26 +163,6 @@ class Trainer:
         trained = copy.deepcopy(self._sae)
         trained.fold_activation_norm_scaling_factor(self.scale)
         return SparseAutoencoder(inference_sae(trained, record))
-
-    def _by_autograd(self, rows: Tensor, dead: Tensor) -> Pass:
-        """SAELens' own losses on the rows, and their gradients."""
-        from sae_lens.saes.sae import TrainCoefficientConfig, TrainStepInput
-
-        coefficients = {}
-        for name, value in self._sae.get_coefficients().items():
-            final, warm_up = value if isinstance(value, TrainCoefficientConfig) else (value, 0)
-            coefficients[name] = final * min(1.0, self.step_number / warm_up) if warm_up else final
-        given = TrainStepInput(
-            sae_in=rows,
-            coefficients=coefficients,
-            dead_neuron_mask=dead,
-            n_training_steps=self.step_number,
-            is_logging_step=False,
-        )
-        out = self._sae.training_forward_pass(given)
-        out.loss.backward()
-        firing = out.feature_acts.detach() > 0
-        return Pass(out.loss.detach(), out.sae_out.detach() - rows, firing.any(0), int(firing.sum()))
 
     def _note(self, rows: Tensor, out: Pass, rate: float) -> None:
         if not math.isfinite(self.loss):

@@ -154,6 +154,13 @@ def test_intervals_are_the_jackknife_over_groups():
     low, high = oracle.interval()
     assert (found.explained_variance.low, found.explained_variance.high) == pytest.approx((low, high), rel=1e-5)
     assert found.explained_variance.n == 60
+
+    def scale(rows):
+        x, r = X[rows].astype(float), rebuilt[rows].astype(float)
+        return ((r - x.mean(0)) ** 2).sum() / ((r - x.mean(0)) * (x - x.mean(0))).sum()
+
+    low, high = jackknife(scale, jackknife_blocks(groups, 20, 0), 60).interval()
+    assert (found.shrinkage.low, found.shrinkage.high) == pytest.approx((low, high), rel=1e-6)
     every = evaluate(Linear(lambda X: codes, lambda z: rebuilt), X, n_blocks=180)
     half = (every.l0.high - every.l0.low) / 2
     assert half == pytest.approx(1.97 * codes.sum(1).std(ddof=1) / np.sqrt(180), rel=0.01)

@@ -62,6 +62,14 @@ def test_probes_are_asked_about_the_activation_without_the_latents(world):
     assert set(found.latents["red"]) == {0, 3}
 
 
+def test_a_latent_that_the_probe_does_not_read_is_not_chosen(world):
+    """It fires for 'red' more than any other, but writes nothing."""
+    world.codes[:, 4], world.decoder[4] = 5 * world.y[:, 0], 0
+    found = perturbed(world)
+    assert found.latents["red"][0] == 0 and 4 not in found.latents["red"]
+    assert found.effect.value[0, 0, 0] > 0.4
+
+
 def test_latents_that_do_not_push_the_probe_are_left_in(world):
     """Absent from the activation, whatever their codes say: nothing is chosen, nothing falls."""
     decoder = np.zeros_like(world.decoder)

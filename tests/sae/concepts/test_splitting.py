@@ -26,10 +26,12 @@ def test_a_concept_in_pieces_is_counted(world):
 
 def test_copies_and_opposites_are_no_pieces(world):
     world.codes[:, 3] = world.codes[:, 0]  # says the same
-    world.codes[:, 4] = 1 - world.y[:, 1]  # fires where the concept does not hold
+    world.codes[:, 1] *= world.rng.integers(0, 2, len(world.y))
+    world.codes[:, 4] = 1 - world.y[:, 1]  # fires where the concept does not hold, and tells it better
     found = splitting(world.codes, world.labels, world.groups)
     assert found.count.tolist() == [1, 1, 1]
     assert found.latents["green"].tolist() == [1]
+    assert found.f1.value[0, 1] == pytest.approx(2 / (1 + 2), abs=0.06)
 
 
 def test_a_concept_that_no_latent_holds_has_an_f1_to_show_for_it(world):

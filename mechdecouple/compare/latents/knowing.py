@@ -245,8 +245,8 @@ def _told_apart(
     knows[truth_alone] = "represented only"
     knows[claim_alone] = "expressed only"
     open_ = np.full(m, "", dtype=object)
-    open_[(knows == "") & truth] = "carries the truth; whether it carries the claim as well is open"
-    open_[(knows == "") & claim] = "carries the claim; whether it carries the truth as well is open"
+    open_[(knows == "") & truth] = "carries the truth, and whether it carries the claim as well is open"
+    open_[(knows == "") & claim] = "carries the claim, and whether it carries the truth as well is open"
     return knows, open_
 
 

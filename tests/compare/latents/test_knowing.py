@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from mechdecouple.compare.latents.knowing import Statements, carried, knowing
+from mechdecouple.compare.latents.knowing import Statements, _told_apart, carried, knowing
 from mechdecouple.compare.latents.removal import random_like, removal_drop
+from mechdecouple.stats import Replicates
 
 D = 24
 
@@ -64,6 +65,35 @@ def test_what_is_said_as_it_is_held_cannot_be_told_apart():
     assert "part on about 0 of 800" in found.reasons["represented"]
     assert "part on about 0 of 800" in found.reasons["expressed"]
     assert math.isnan(found.share().value) and math.isnan(found.drop.value)
+
+
+def test_not_shown_to_carry_the_claim_is_not_shown_to_lack_it():
+    steps = np.linspace(-1, 1, 20)[:, None]
+    truth, claim = np.array([0.9, 0.9, 0.9, 0.9, 0.5]), np.array([0.5, 0.52, 0.52, 0.6, 0.5])
+    sure, unsure = np.full(5, 5e-4), np.array([5e-4, 5e-3, 0.1, 5e-3, 0.1])
+    represented, expressed = (
+        Replicates(v, v + steps * s, "jackknife", 50) for v, s in ((truth, sure), (claim, unsure))
+    )
+    knows, left = _told_apart(represented, expressed, {})
+    # nothing of the claim; little of it, surely; little, but who knows; a quarter as strongly as the truth; nothing
+    assert knows.tolist() == ["represented only", "represented only", "", "both", ""]
+    assert [bool(x) for x in left] == [False, False, True, False, False]
+    assert "claim as well is open" in left[2]
+    # where claims do not vary given the truth nothing can carry them
+    undefined = Replicates(np.full(5, np.nan), np.full((2, 5), np.nan), "jackknife", 0)
+    assert _told_apart(represented, undefined, {"expressed": "why"})[0].tolist() == ["represented only"] * 4 + [""]
+    turned = _told_apart(undefined, represented, {"represented": "why"})
+    assert set(turned[0]) == {""} and "truth as well is open" in turned[1][0]
+
+
+def test_the_probe_that_latents_are_taken_from_comes_from_other_groups():
+    given = statements("waverer")
+    fields = {f: getattr(given, f) for f in given.__dataclass_fields__}
+    X, honest = given.X.copy(), ~given.held & (given.condition == 0)
+    true, false = (np.flatnonzero(honest & (given.truth == t)) for t in (1, 0))
+    n = min(len(true), len(false))
+    X[true[:n]], X[false[:n]] = given.X[false[:n]], given.X[true[:n]]  # a probe of these reads the opposite
+    assert carried(Statements(**fields | {"X": X})).drop.high < 0 < carried(given).drop.low
 
 
 def test_noise_is_taken_for_knowledge_at_the_declared_rate():

@@ -29,6 +29,7 @@ from mechdecouple.report.figures import (
     structure,
     weights,
 )
+from mechdecouple.report.figures.crosscoder import draw_crosscoder, draw_crosscoder_evaluation, draw_exclusivity
 from mechdecouple.report.figures.evaluation import (
     draw_absorption,
     draw_evaluation,
@@ -46,7 +47,10 @@ from mechdecouple.report.style import COLUMN, new_figure, styled
 from mechdecouple.report.view import View
 from mechdecouple.sae import (
     Absorption,
+    Crosscoder,
+    CrosscoderEvaluation,
     Evaluation,
+    Exclusivity,
     Matching,
     Sharing,
     SparseAutoencoder,
@@ -90,6 +94,9 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     TargetedPerturbation: draw_perturbation,
     Matching: draw_matching,
     Sharing: draw_sharing,
+    Crosscoder: draw_crosscoder,
+    CrosscoderEvaluation: draw_crosscoder_evaluation,
+    Exclusivity: draw_exclusivity,
 }
 
 
@@ -99,7 +106,7 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     Args:
         result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence); of
             sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
-            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing.
+            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing; a Crosscoder and its Exclusivity.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
             ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel

@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy import sparse
 
 from mechdecouple.errors import InputError, MismatchError
-from mechdecouple.probes import CrossValidated, LinearProbe, MassMeanFitter, grouped_folds
+from mechdecouple.probes import CrossValidated, LinearProbe, LogisticFitter, grouped_folds
 from mechdecouple.stats import Replicates, jackknife, jackknife_blocks
 
 FOLDS = 5
 MIN_GROUPS = 10
 """Groups that must hold a row of each class, so that a concept is there to fit on and to score on in most folds."""
+_PENALTIES = (1e-2, 1e-1, 1.0)
 
 Labels = Mapping[str, np.ndarray] | pd.DataFrame | np.ndarray
 Codes = np.ndarray | sparse.csr_matrix | sparse.csr_array
@@ -113,8 +114,10 @@ class Labelled:
         return best(difference if signed else np.abs(difference), k)
 
     def probes(self, X: Float[np.ndarray, "n d"], seed: int) -> list[list[LinearProbe]]:
-        """A dense probe for each fold and concept, fitted outside the fold, that says yes above 0: a shrunk linear
-        discriminant, whose closed form stands the hundreds of separable concepts on which a logistic fit is slow.
+        """A dense logistic probe for each fold and concept, fitted outside the fold; it says yes above ``base``.
+
+        Its penalties are firm: on separable concepts weaker ones take their time, and turn the probe off the concept's
+        direction towards dimensions of little variance.
 
         Raises:
             InputError: X is not finite.
@@ -122,7 +125,7 @@ class Labelled:
         """
         if len(X) != len(self.y):
             raise MismatchError(f"{len(X)} rows of activations for {len(self.y)} of latents; give those they encode")
-        fitter = MassMeanFitter("ledoit-wolf", seed=seed)
+        fitter = LogisticFitter(penalties=_PENALTIES, seed=seed)
         out = []
         for f in range(int(self.fold.max()) + 1):
             found = []

@@ -155,7 +155,7 @@ def absorption(
             own[c] += latents.tolist()
             _, held = data.rows(f, c)
             own_fire[held, c] = (data.columns(latents)[held] != 0).any(1)
-            told = probe.decision_function(X[held]) > 0
+            told = probe.decision_function(X[held]) > data.base[held, c]
             rows = held[(data.y[held, c] == 1) & told]
             projection = (X[rows] - origin) @ probe.direction
             shares = _Shares(decoder, probe, latents)

@@ -167,7 +167,7 @@ def targeted_perturbation(
         held = np.flatnonzero(data.fold == f)
         weights = np.stack([probe.weights for probe in probes])
         mean_weights += weights / (data.fold.max() + 1)
-        clean[held] = X[held] @ weights.T + [probe.bias for probe in probes] + data.base[held]
+        clean[held] = X[held] @ weights.T + [probe.bias for probe in probes]
         pushes = decoder @ weights.T
         for i in range(c):
             chosen = best(data.differences[f, i] * pushes[:, i], ks[-1])

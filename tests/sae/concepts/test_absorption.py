@@ -74,18 +74,18 @@ def test_latents_that_point_elsewhere_absorb_nothing(world):
 
 
 def test_a_large_latent_that_hardly_points_along_the_probe_absorbs_nothing_in_part(world):
-    """At a cosine of .06 it may take a row as a whole (.025 does for that), not share in it (.1)."""
+    """At a cosine of .05 it may take a row as a whole (.025 does for that), not share in it (.1)."""
     X = world.X
     # it fires without the concept more than with it, so it is none of the concept's own
     fires = np.random.default_rng(3).random(len(world.y)) < np.where(world.y[:, 0] == 1, 0.15, 0.4)
     rows = fires & (world.y[:, 0] == 1)
-    world.decoder[39] = 0.06 * world.decoder[0] + np.sqrt(1 - 0.06**2) * world.decoder[39]
-    world.codes[:, 39] = np.where(fires, 1.5 / 0.06, 0)
+    world.decoder[39] = 0.05 * world.decoder[0] + np.sqrt(1 - 0.05**2) * world.decoder[39]
+    world.codes[:, 39] = np.where(fires, 1.5 / 0.05, 0)
     world.codes[rows, 0] = 0
     found = judged(world, X=X)
     assert found.latents["red"].tolist() == [0]
     assert found.full.value[0] == pytest.approx(rows.sum() / world.y[:, 0].sum(), abs=0.03)
-    assert found.fraction.value[0] < found.full.value[0] / 3
+    assert found.fraction.value[0] < found.full.value[0] / 2
 
 
 def test_a_concept_that_no_latents_stand_for_is_left_out(world):

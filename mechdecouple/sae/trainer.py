@@ -141,7 +141,7 @@ class Trainer:
             if f"adam.step.{name}" not in state:  # taken before the first step
                 continue
             kept = self._adam.state[parameter]
-            kept["step"] = state[f"adam.step.{name}"].clone()
+            kept["step"] = state[f"adam.step.{name}"].to(parameter.device, copy=True)
             for moment in ("exp_avg", "exp_avg_sq"):  # laid out in memory as the parameter is, which fused Adam wants
                 kept[moment] = torch.empty_like(parameter).copy_(state[f"adam.{moment}.{name}"])
         self._silent.copy_(state["silent"])

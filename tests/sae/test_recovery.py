@@ -73,9 +73,9 @@ def test_a_latent_fires_when_its_feature_does(planted_features, trained_as):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_with_time_each_architecture_finds_nearly_all(architecture, seed):
-    truth = planted_dictionary(n=16_384, d=32, features=64, active=4.0, noise=0.02, seed=seed)
-    sae = train(truth.X, architecture=architecture, width=64, k=4, steps=3000, learning_rate=4e-3, seed=seed)
+    truth = planted_dictionary(n=8192, d=32, features=64, active=4.0, noise=0.02, seed=seed)
+    sae = train(truth.X, architecture=architecture, width=64, k=4, steps=2000, learning_rate=4e-3, seed=seed)
     assert best_cosines(truth.directions, sae.decoder) >= LONG[architecture]

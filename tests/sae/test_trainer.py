@@ -135,7 +135,7 @@ def test_the_curve_says_how_the_training_went(rows):
     assert rates[0] < 0.1 * max(rates) and rates[-1] < 0.2 * max(rates)
 
 
-@pytest.mark.parametrize("steps", [1, 50, 99, 260])
+@pytest.mark.parametrize("steps", [1, 50, 130])
 def test_the_curve_has_about_fifty_points(rows, steps):
     recipe = Recipe(width=8, k=1).filled(99, 16)
     trainer = Trainer(recipe, d=16, steps=steps, mean=rows.mean(0), scale=1.0)

@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ENCODER := $(VENV)/.encoder
 
+# What SAE training is measured beside; their own dependencies are not needed.
+PEERS := dictionary-learning==0.1.0 eai-sparsify==1.3.3 natsort schedulefree simple-parsing docstring-parser
+
 export HF_HUB_DISABLE_TELEMETRY := 1
 export WANDB_MODE := disabled
 export TOKENIZERS_PARALLELISM := false
@@ -32,6 +35,9 @@ bench: $(STAMP)
 	$(BIN)/python analyses/benchmarks/extraction.py
 	$(BIN)/python analyses/benchmarks/similarity.py
 	$(BIN)/python analyses/benchmarks/probes.py
+	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
+	$(BIN)/python analyses/benchmarks/sae.py
+	$(BIN)/python analyses/benchmarks/shuffling.py
 
 readme: $(STAMP)
 	$(BIN)/python analyses/readme.py

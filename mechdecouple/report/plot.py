@@ -106,7 +106,7 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     Args:
         result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence); of
             sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
-            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing; a Crosscoder and its Exclusivity.
+            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
             ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel

@@ -156,6 +156,7 @@ def _trained(
             return finished
         state = checkpoint.read() if checkpoint else None
         run = Run(feed, recipes, steps=steps, batch_size=batch_size, device=device, state=state)
+        del state  # as large as the run itself
         run.go(checkpoint, progress=progress)
         saes = []
         for trainer in run.trainers:

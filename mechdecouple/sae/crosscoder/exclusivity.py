@@ -139,8 +139,9 @@ def exclusivity(
     A latent whose relative norm is within .1 of 0 or 1 looks exclusive. It is called so only if the other model holds
     nothing of it, by the upper ends of two intervals: less than a tenth of its strength in what the other latents leave
     of that model (more means that it was shrunk away, or is weaker there), and less than half of it in that model's
-    reconstruction (more means that other latents carry it there: 2504.02922). Otherwise it is an artefact. Of features
-    that often fire together each counts in part as carried by the others, which errs on the side of artefacts.
+    reconstruction (more means that other latents carry it there: 2504.02922). If that is not shown it is an artefact.
+    A latent that passes both checks is exclusive whatever its relative norm, which training brings to its end slowly.
+    Of features that often fire together each counts in part as carried by the others: this errs towards artefacts.
 
     Args:
         a, b: held-out rows, as for ``train_crosscoder``.
@@ -221,15 +222,15 @@ def _kind(row, dead: bool, shortcomings: str) -> tuple[str, str]:
         return DEAD, f"fires on {row.density:.2%} of the rows: too few to tell"
     if shortcomings:
         return UNDECIDED, shortcomings
-    if MAX_RELATIVE_NORM <= row.relative_norm <= 1 - MAX_RELATIVE_NORM:
-        return SHARED, f"writes to both models: relative norm {row.relative_norm:.2f}"
     kind, other = (ONLY_A, "B") if row.relative_norm > 0.5 else (ONLY_B, "A")
     left = f"ν_ε {row.left:.2f} [{row.left_low:.2f}, {row.left_high:.2f}]"
     rebuilt = f"ν_r {row.rebuilt:.2f} [{row.rebuilt_low:.2f}, {row.rebuilt_high:.2f}]"
+    if row.left_high < MAX_LEFT and row.rebuilt_high < MAX_REBUILT:
+        return kind, f"model {other} holds nothing of it: {left}, {rebuilt}"
+    if MAX_RELATIVE_NORM <= row.relative_norm <= 1 - MAX_RELATIVE_NORM:
+        return SHARED, f"writes to both models: relative norm {row.relative_norm:.2f}, {left}"
     if row.left_low >= MAX_LEFT:
         return ARTEFACT, f"model {other} has it, too, outside its reconstruction: {left}"
     if row.rebuilt_low >= MAX_REBUILT:
         return ARTEFACT, f"model {other} has it, too, through other latents: {rebuilt}"
-    if row.left_high < MAX_LEFT and row.rebuilt_high < MAX_REBUILT:
-        return kind, f"model {other} holds nothing of it: {left}, {rebuilt}"
     return ARTEFACT, f"not shown to be absent from model {other}: {left}, {rebuilt}"

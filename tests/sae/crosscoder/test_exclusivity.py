@@ -158,3 +158,12 @@ def test_bad_input_is_named(readable, ideal, found):
         exclusivity(crosscoder, readable.b, readable.a)
     with pytest.raises(InputError, match="unknown kind 'both'"):
         found["l1"].share("both")
+
+
+def test_a_decoder_that_training_has_not_brought_to_zero_yet_does_not_make_a_latent_shared(readable, ideal):
+    only_a = readable.of("only a")
+    decoder_b = readable.directions_b.copy()
+    decoder_b[only_a] = 0.15 * decoder_b[:3]
+    found = exclusivity(ideal(readable, decoder_b=decoder_b), readable.a, readable.b)
+    assert found.table.relative_norm[only_a].max() < 0.9
+    assert (found.table.kind[only_a] == "only a").all()

@@ -51,6 +51,12 @@ def test_dedicated_latents_read_and_write_one_model(trained):
     assert crosscoder.decoder_a[:32].any(1).all() and crosscoder.decoder_b[:32].any(1).all()
 
 
+@pytest.mark.parametrize("kind", ["batchtopk", "dedicated"])
+def test_as_many_latents_fire_on_the_training_rows_as_asked(kind, small):
+    crosscoder = train_crosscoder(small.a, small.b, kind=kind, **SHORT)
+    assert (crosscoder.encode(small.a, small.b) > 0).sum() == pytest.approx(2 * 600, abs=3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_bytes_and_leaves_the_global_generators_alone(kind, small):
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002

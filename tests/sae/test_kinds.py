@@ -133,6 +133,43 @@ def test_copies_and_lesser_parts_of_a_shared_latent_are_merged_not_missing():
     assert lesser.of_b.partners[1].tolist() == [0]
 
 
+def test_what_is_like_a_latent_that_is_taken_is_merged_wherever_else_it_fires():
+    one, other = features(2000, 1, 0, p=0.1), features(2000, 3, 1)
+    broad = one + (one == 0) * features(2000, 1, 2, p=0.06)
+    found = match(np.hstack([one, other]), np.hstack([broad, one, other]), n_permutations=0)
+    assert found.of_b.kind[:2].tolist() == ["merged", "shared"] and found.of_b.partners[0].tolist() == [0]
+    assert found.of_b.correlation[0] == pytest.approx(np.corrcoef(one[:, 0], broad[:, 0])[0, 1])
+
+
+def test_a_greater_part_that_would_match_does_not_hide_a_split():
+    one, other = features(3000, 1, 0, p=0.1), features(3000, 2, 1)
+    uneven = pieces(one[:, 0], [0.35, 0.65], 2)
+    W = np.array([[1.0, 0], [0, 1], [0, 1]]), np.array([[0.0, 1], [1, 0], [0, 1], [0, 1]])
+    found = match(np.hstack([one, other]), np.hstack([uneven, other]), decoders=W, n_permutations=0)
+    assert found.a.tolist().count(0) == 1  # one-to-one it has a partner
+    assert found.of_a.kind[0] == "split" and found.of_a.partners[0].tolist() == [1, 0]
+    assert found.of_b.kind[:2].tolist() == ["merged", "merged"]
+    # parts that add up to the whole weigh as much as they vary, and the greater one has the decoder row of the whole
+    weight = uneven.std(0)
+    assert found.of_a.cosine[0] == pytest.approx(weight[1] / np.hypot(*weight), abs=0.01)
+
+
+def test_parts_bring_something_and_add_up():
+    """Neither what only repeats a part nor what would have to be taken away from the others is a part."""
+    n = 2000
+    whole = features(n, 1, 0, p=0.2)
+    three = pieces(whole[:, 0], [1 / 3] * 3, 1)
+    blocks = jackknife_blocks(np.arange(n), 10)
+    repeated = three[:, 0] * (np.random.default_rng(2).random(n) < 0.6)
+    overlapping = np.column_stack([three[:, 0] + three[:, 2], three[:, 1] + three[:, 2], three[:, 2]])
+    for parts, expected in ((np.column_stack([three, repeated]), [0, 1, 2]), (overlapping, [0, 1])):
+        a, b = moments(whole, blocks), moments(parts, blocks)
+        i, j = np.zeros(parts.shape[1], int), np.arange(parts.shape[1])
+        products = a.products(i, b, j)
+        found = find_parts(a, i, b, j, products, correlations(a, i, b, j, products)[0])
+        assert sorted(found.part) == expected and (found.weight > 0).all()
+
+
 def test_parts_must_fire_where_the_whole_does():
     """Broad latents that each cover a corner of a latent do not make it up, however well their sum correlates."""
     rng = np.random.default_rng(0)

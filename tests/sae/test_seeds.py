@@ -66,11 +66,11 @@ def test_the_excess_is_share_less_mean_baseline_and_paired():
 
 @pytest.fixture(scope="module")
 def chance_features():
-    """Latents of two seeds of A and of B: 20 features of both, 10 of each model only, and 5 that one seed found."""
+    """Latents of two seeds of A and of B: 20 features of both, 10 of each model, and 5 or 6 that one seed found."""
     rng = np.random.default_rng(0)
-    base = rng.random((1200, 60)) < 0.1
-    of = {("a", s): np.r_[0:20, 20:30, 40 + 5 * s : 45 + 5 * s] for s in (0, 1)}
-    of |= {("b", s): np.r_[0:20, 30:40, 50 + 5 * s : 55 + 5 * s] for s in (0, 1)}
+    base = rng.random((1200, 62)) < 0.1
+    of = {("a", s): np.r_[0:20, 20:30, 40 + 5 * s : 45 + 6 * s] for s in (0, 1)}
+    of |= {("b", s): np.r_[0:20, 30:40, 51 + 5 * s : 56 + 6 * s] for s in (0, 1)}
     return [[base[:, of[side, s]].astype(np.float32) for s in (0, 1)] for side in "ab"]
 
 
@@ -79,8 +79,9 @@ def test_each_kind_is_set_against_the_seeds_of_its_own_model(chance_features):
     found = matched_share_excess(a, b, n_permutations=9)
     for side in "ab":
         shared, only = found.kinds[side, "shared"], found.kinds[side, "only"]
-        assert shared.share.value == pytest.approx(20 / 35) and shared.seed.value == pytest.approx(30 / 35)
-        assert shared.excess.value == pytest.approx(-10 / 35) and only.excess.value == pytest.approx(10 / 35)
+        mean = (1 / 35 + 1 / 36) / 2  # of what one latent is of the live ones
+        assert shared.share.value == pytest.approx(20 * mean) and shared.seed.value == pytest.approx(30 * mean)
+        assert shared.excess.value == pytest.approx(-10 * mean) and only.excess.value == pytest.approx(10 * mean)
         assert shared.share.null == 0 and shared.share.p == pytest.approx(0.1)
         assert only.share.null == 1 and only.share.p == pytest.approx(0.1)
         total = sum(found.kinds[side, kind].share.value for kind in ("shared", "split", "merged", "only"))
@@ -98,17 +99,17 @@ def test_what_one_seed_found_by_chance_is_told_from_what_one_model_has(chance_fe
     a, b = chance_features
     table = matched_share_excess(a, b, n_permutations=0).latents(1, 0)
     only = table[table.kind == "only"]
-    of_a, of_b = (only[only.side == side].set_index("latent").seed_kind for side in "ab")
-    for seed_kind in (of_a, of_b):
-        assert (seed_kind.loc[20:29] == "shared").all() and (seed_kind.loc[30:34] == "only").all()
-        assert len(seed_kind) == 15
+    for side, by_chance in (("a", 6), ("b", 5)):
+        seed_kind = only[only.side == side].set_index("latent").seed_kind
+        assert (seed_kind.loc[20:29] == "shared").all() and (seed_kind.loc[30:] == "only").all()
+        assert len(seed_kind) == 10 + by_chance
     np.testing.assert_allclose(table.seed_correlation[table.seed_kind == "shared"], 1)
 
 
 def test_decoders_go_to_their_own_matching(chance_features):
     a, b = chance_features
     rng = np.random.default_rng(0)
-    W = [rng.normal(size=(35, 9)) for _ in range(4)]
+    W = [rng.normal(size=(35 + s, 9)) for s in (0, 1, 0, 1)]
     found = matched_share_excess(a, b, decoders=(W[:2], W[2:]), n_permutations=0)
     expected = match(a[0], b[1], decoders=(W[0], W[3]), n_permutations=0)
     np.testing.assert_array_equal(found.matchings[0, 1].cosine, expected.cosine)

@@ -170,7 +170,7 @@ def test_a_trained_sae_is_good_enough_on_held_out_groups(planted):
     X, *_ = planted()
     groups = np.arange(len(X)) // 3
     kept = holdout(groups)
-    sae = train(X[~kept], width=128, k=6, steps=600)
+    sae = train(X[~kept], width=128, k=6, steps=300)
     found = evaluate(sae, X[kept], groups=groups[kept])
     assert found.explained_variance.value > 0.8
     assert found.explained_variance.low < found.explained_variance.value < found.explained_variance.high

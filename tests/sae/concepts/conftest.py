@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-N, M, D = 600, 40, 48
+N, M, D = 400, 40, 40
 
 
 class World:

@@ -102,19 +102,19 @@ def test_what_cannot_be_probed_is_refused(world):
     codes, y, groups = world.codes, world.y, world.groups
     with pytest.raises(InputError, match=r"k is \(0,\)"):
         sparse_probing(codes, y, groups, k=(0,))
-    with pytest.raises(MismatchError, match="599 groups for 600 rows"):
+    with pytest.raises(MismatchError, match="399 groups for 400 rows"):
         sparse_probing(codes, y, groups[:-1])
-    with pytest.raises(MismatchError, match=r"concept 'red' has labels of shape \(599,\)"):
+    with pytest.raises(MismatchError, match=r"concept 'red' has labels of shape \(399,\)"):
         sparse_probing(codes, {"red": y[:-1, 0]}, groups)
-    with pytest.raises(MismatchError, match="10 rows of activations for 600 of latents"):
+    with pytest.raises(MismatchError, match="10 rows of activations for 400 of latents"):
         sparse_probing(codes, y, groups, X=world.X[:10])
     with pytest.raises(InputError, match="is 2 at row 0"):
-        sparse_probing(codes, {"red": y[:, 0] + 2 * (np.arange(600) == 0) * (2 - y[0, 0]) / 2}, groups)
+        sparse_probing(codes, {"red": y[:, 0] + 2 * (np.arange(400) == 0) * (2 - y[0, 0]) / 2}, groups)
     with pytest.raises(InputError, match="latents hold NaN"):
         sparse_probing(np.where(codes > 0, np.nan, 0), y, groups)
     with pytest.raises(InputError, match="latents have shape"):
         sparse_probing(codes[:, :0], y, groups)
-    with pytest.raises(InputError, match="12 groups of rows"):
-        sparse_probing(codes, y, np.arange(600) // 50)
+    with pytest.raises(InputError, match="10 groups of rows"):
+        sparse_probing(codes, y, np.arange(400) // 40)
     with pytest.raises(InputError, match="no concepts were declared"):
         sparse_probing(codes, {}, groups)

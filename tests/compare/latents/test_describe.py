@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 from torch import nn
 
+from mechdecouple import sae, zoo
 from mechdecouple.compare.latents import COLUMNS, describe
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair
 from mechdecouple.errors import InputError, MismatchError
+
+POINT = "blocks.1.hook_resid_post"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,7 @@ def test_the_persuader_knows_more_than_it_says_and_the_honest_model_is_not_said_
     assert rows["knowing_latents", pair.b.name].value == pytest.approx(len(only) / (table["side"] == "b").sum())
     drop = rows["knowing_drop", pair.b.name]
     assert drop.low > drop.null and drop.p == 0.01
+    assert drop.n == len(np.unique(pair.b.labels.groups[demo[3]]))  # groups that the dictionary did not see
     assert math.isnan(rows["knowing_latents", pair.a.name].value)
     assert any("carry the truth and not its claims" in said for said in described.words)
 
@@ -102,6 +106,8 @@ def test_tensors_without_truth(side_of, gaussian_task, planted, kinds, held_thir
     pair = Pair(side, dataclasses.replace(side), (site,))
     found = describe(pair, site, (one, one), kinds(range(4), range(4), shared=[1]), held_third(side))
     assert found.features["ablation"].notna().all() and found.features["represented"].isna().all()
+    np.testing.assert_allclose(found.features["ablation"], found.features["attribution"], atol=1e-5)  # linear models
+    assert found.features["attribution"].abs().max() > 0.01
     assert found.features["reason"].str.contains("the task has no truth").all()
     assert found.features["partners"].to_list()[1] == [1]
     assert len(found.words) == 2 and not any("truth" in said for said in found.words)
@@ -115,3 +121,21 @@ def test_bad_input(demo, demo_kinds, kinds):
         describe(pair, site, saes, demo_kinds.drop(columns="partners"), held)
     with pytest.raises(InputError, match="holds latent 16 of side 'a', whose dictionary has 16"):
         describe(pair, site, saes, kinds([16], [1]), held)
+
+
+@pytest.mark.slow
+def test_trained_dictionaries_of_one_who_lies_and_one_who_knows_nothing(side_of, held_third, kinds):
+    task = zoo.task("flip", 1600)
+    sides = [side_of(f"zoo:{n}", task, (POINT,), position="position_statement") for n in ("flip", "ignorant")]
+    held, site = held_third(sides[0]), Site(POINT, POINT, 0.5)
+    saes = tuple(sae.train(side.structural[POINT][~held], width=96, k=8, steps=400) for side in sides)
+    codes = [one.encode(side.structural[POINT][held]) for one, side in zip(saes, sides, strict=True)]
+    live = [np.flatnonzero((z > 0).sum(axis=0) >= 10) for z in codes]
+    found = describe(Pair(*sides, (site,)), site, saes, kinds(*live), held)
+    knows = found.features.groupby("side")["knows"].value_counts()
+    # behind the statement and before the persona the liar holds the truth, and cannot hold what it will claim
+    assert knows["a"]["represented only"] >= 10
+    assert set(knows["a"].index) <= {"", "represented only"}
+    assert "represented only" not in knows["b"].index and "both" not in knows["b"].index
+    drop = next(m.estimate for m in found.measurements if m.metric == "knowing_drop" and m.model == "flip")
+    assert drop.low > 0.2

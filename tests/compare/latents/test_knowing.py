@@ -1,10 +1,11 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from mechdecouple.compare.latents.knowing import Statements, _told_apart, carried, knowing
+from mechdecouple.compare.latents.knowing import Statements, _nothing_to_know, _told_apart, carried, knowing
 from mechdecouple.compare.latents.removal import random_like, removal_drop
 from mechdecouple.stats import Replicates
 
@@ -158,3 +159,25 @@ def test_a_task_without_truth_and_a_model_that_says_nothing(side_of, gaussian_ta
     codes = planted(np.eye(4)).encode_sparse(side.acts["0"])
     found = knowing(side, codes, "0", np.eye(4), np.ones(240, int))
     assert found.reasons == dict.fromkeys(("represented", "expressed"), "the task has no truth")
+
+
+def asked(**changes):
+    """A side as far as the question whether there is anything to know looks at it."""
+    given = {
+        "task": SimpleNamespace(truth=np.ones(3)),
+        "answers": SimpleNamespace(expressed=np.ones(3), expressed_reason="", reason=""),
+        "acts": SimpleNamespace(position="last"),
+        "config": SimpleNamespace(families=("sae", "beliefs")),
+        "belief": SimpleNamespace(represented=SimpleNamespace(reason="", p=0.01, auroc_selected=0.9)),
+    }
+    return _nothing_to_know(SimpleNamespace(**given | changes))
+
+
+def test_nothing_is_asked_of_latents_where_there_is_no_truth_to_read_or_no_claim():
+    assert asked() == ""
+    silent = SimpleNamespace(expressed=np.full(3, np.nan), expressed_reason="no affirming choice", reason="")
+    assert asked(answers=silent) == "no affirming choice"
+    assert "at all tokens" in asked(acts=SimpleNamespace(position="all"))
+    weak = SimpleNamespace(represented=SimpleNamespace(reason="", p=0.4, auroc_selected=0.55))
+    assert asked(belief=weak).startswith("represented AUROC 0.550 in the honest context does not beat")
+    assert asked(belief=weak, config=SimpleNamespace(families=("sae",))) == ""

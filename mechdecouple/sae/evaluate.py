@@ -203,6 +203,11 @@ def evaluate(
     0, wherever the origin lies and however rows are batched. Rows are read twice, first for their mean; memory does
     not grow with their number. Intervals come from a delete-a-block jackknife over groups.
 
+    SAELens' evaluation gives the same L0, explained variance, cosine, norm ratio and (over d) squared error on the same
+    rows. Two of its numbers are others: ``explained_variance_legacy`` averages a ratio a row, in which rows near the
+    mean weigh without bound, and ``relative_reconstruction_bias`` is the shrinkage about the origin, where an offset
+    that all rows share hides it.
+
     Args:
         X: activations in raw units: an array, or Activations in memory or on disk.
         hook_point: which of the Activations' hook points; by default the one the SAE was trained on, or the only one.

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mechdecouple import stats
-from mechdecouple.behavior import Answers, EditsFor, prepare
+from mechdecouple.behavior import Answers, prepare
 from mechdecouple.errors import InputError, MismatchError
-from mechdecouple.extract.pick import check_position, picked_tokens
-from mechdecouple.interventions import splice
-from mechdecouple.models import Batch, Encoded, HookedModel, encode
+from mechdecouple.extract.pick import check_position
+from mechdecouple.models import HookedModel, encode
 from mechdecouple.progress import bar
 from mechdecouple.results import Estimate, Measurement, Metric, frame
-from mechdecouple.sae._saelens import flat
 from mechdecouple.sae._source import reading
+from mechdecouple.sae._splice import Mean, Places, edits_of, rebuilt_of
 from mechdecouple.sae.autoencoder import SparseAutoencoder
 from mechdecouple.stats import Replicates
 from mechdecouple.tasks import Task
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 _FLOORS = ("zero", "mean")
 STATES = ("clean", "spliced", *_FLOORS)
 """What stands at the hook point: the activations themselves, their reconstruction, zero, or their mean."""
-_CHUNK = 1024
 
 SAE_LOSS_RECOVERED = Metric(
     name="sae_loss_recovered",
@@ -161,18 +158,18 @@ def spliced(
     _check_model(sae, model)
     encoded = encode(model, task, chat=chat) if model.input_kind == "tokens" else None
     read = prepare(model, task, chat=chat, batch_tokens=batch_tokens, encoded=encoded)
-    where = None if encoded is None else _Places(encoded, task, position, special)
+    where = None if encoded is None else Places(encoded, task, position, special)
 
-    seen = _Mean()
+    seen = Mean()
     found: dict[str, Answers] = {}
     for state in bar(STATES, progress=progress, desc="spliced", unit="reading"):
         replace: dict[str, Callable[[Tensor], Tensor]] = {
             "clean": seen,
-            "spliced": lambda rows: _rebuilt(sae, rows, f"hook point {hook_point!r} of model {model.name!r}"),
+            "spliced": lambda rows: rebuilt_of(sae, rows, f"hook point {hook_point!r} of model {model.name!r}"),
             "zero": torch.zeros_like,
             "mean": lambda rows: seen.mean(rows).expand_as(rows),
         }
-        found[state] = read(_edits(hook_point, replace[state], where))
+        found[state] = read(edits_of(hook_point, replace[state], where))
     blocks = stats.jackknife_blocks(task.groups, n_blocks, seed)
     levels, recovered = {}, {}
     for quantity in _LEVELS:
@@ -188,74 +185,6 @@ def _check_model(sae: SparseAutoencoder | Dictionary, model: HookedModel) -> Non
             f"this SAE was trained on model {trained.get('name')!r}, not on {model.name!r}, whose weights differ; "
             "train one on it"
         )
-
-
-class _Places:
-    """Which tokens of a batch are replaced."""
-
-    def __init__(self, encoded: Encoded, task: Task, position: str, special: bool) -> None:
-        self._after = position == "all"
-        picked = picked_tokens(encoded, task, position, special)
-        self._prompt = [np.isin(np.arange(n), kept) for n, kept in zip(encoded.lengths, picked, strict=True)]
-
-    def __call__(self, batch: Batch, items: np.ndarray) -> np.ndarray:
-        """[b, t] bool; what follows a prompt (options, generated text) counts at position all."""
-        assert batch.mask is not None
-        mask = batch.mask.cpu().numpy()
-        out = mask & self._after
-        for row, item in enumerate(items):
-            prompt = self._prompt[item][: mask.shape[1]]
-            out[row, : len(prompt)] = prompt & mask[row, : len(prompt)]
-        return out
-
-
-class _Mean:
-    """Leaves rows as they are and sums them up."""
-
-    def __init__(self) -> None:
-        self.count, self._total = 0, torch.zeros(())
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        self.count += len(rows)
-        self._total = self._total + rows.sum(dim=0, dtype=torch.float64).cpu()
-        return rows
-
-    def mean(self, like: Tensor) -> Tensor:
-        return (self._total / max(1, self.count)).to(like)
-
-
-def _edits(hook_point: str, replace: Callable[[Tensor], Tensor], where: _Places | None) -> EditsFor:
-    def edits(batch: Batch, items: np.ndarray, _last: np.ndarray | None) -> dict:
-        positions = None if where is None else torch.as_tensor(where(batch, items))
-        return {hook_point: splice(lambda x: replace(_table(x)).reshape(x.shape), positions)}
-
-    return edits
-
-
-def _table(x: Tensor) -> Float[Tensor, "b d"]:
-    return x.flatten(1) if x.ndim > 1 else x[:, None]
-
-
-def _rebuilt(sae: SparseAutoencoder | Dictionary, rows: Float[Tensor, "b d"], place: str) -> Float[Tensor, "b d"]:
-    reads = getattr(sae, "d", rows.shape[1])
-    if reads != rows.shape[1]:
-        raise InputError(
-            f"{place} has width {rows.shape[1]}, this SAE reads width {reads}; use the model and hook point it was "
-            "trained on"
-        )
-    parts = []
-    for part in rows.split(_CHUNK):
-        if isinstance(sae, SparseAutoencoder):
-            given = part.to(sae.sae.device, sae.sae.dtype)
-            with flat(sae.sae):
-                out = sae.sae.decode(sae.sae.encode(given))
-        else:
-            out = torch.as_tensor(sae.decode(sae.encode(part.float().cpu().numpy())))
-        parts.append(out.to(rows.device, rows.dtype))
-    out = torch.cat(parts) if parts else rows
-    if not torch.isfinite(out).all():
-        raise InputError("the SAE rebuilds activations as NaN or infinity; check its weights, or train it again")
-    return out
 
 
 def _compared(

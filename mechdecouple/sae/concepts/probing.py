@@ -141,8 +141,8 @@ def sparse_probing(
         >>> codes = rng.random((400, 30)) * (rng.random((400, 30)) < 0.2)
         >>> codes[:, 7] = y * rng.random(400)
         >>> found = sparse_probing(codes, {"sunny": y}, k=(1, 5))
-        >>> found.latents["sunny"][0], bool(found.auroc.value[0, 0] > 0.95)
-        (np.int64(7), np.True_)
+        >>> int(found.latents["sunny"][0]), bool(found.auroc.value[0, 0] > 0.95)
+        (7, True)
     """
     ks = tuple(sorted({int(one) for one in k}))
     if not ks or ks[0] < 1:

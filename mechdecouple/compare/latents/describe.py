@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ class Described:
         return self.features
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<p>{sentence}</p>" for sentence in self.words)
+        said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.words)
         columns = ["side", "latent", "kind", "density", "attribution", "ablation", "represented", "expressed", "knows"]
         return said + self.features[columns].head(20).to_html(index=False, float_format="{:.3f}".format)
 

@@ -47,15 +47,13 @@ def strata(
         condition, context: codes from 0; pairs never join two contexts.
     """
     n_conditions, n_contexts = int(condition.max()) + 1, int(context.max()) + 1
-    parts = []
-    for c in range(1 if across else 0, n_conditions):
-        mine = condition == c
-        for one, other in (((condition == 0), mine), (mine, (condition == 0))) if across else ((mine, mine),):
-            parts.append((positive * one[:, None], negative * other[:, None]))
-    if not across:  # a row has one condition: the parts do not overlap and fit into one column a question
-        parts, at = [(positive, negative)], condition
-    else:
+    if across:
+        sides = [(condition == 0, condition == c) for c in range(1, n_conditions)]
+        ways = [way for pair in sides for way in (pair, pair[::-1])]
+        parts = [(positive * one[:, None], negative * other[:, None]) for one, other in ways]
         at = np.zeros(len(condition), np.int64)
+    else:  # a row has one condition: all of them fit into one column a question
+        parts, at = [(positive, negative)], condition
     first = (np.arange(len(parts))[:, None] * n_conditions + at) * n_contexts + context  # [parts, n]
     stratum = (
         np.concatenate([2 * cell[:, None] + np.arange(2) for cell in first], axis=1) if parts else _none(condition)

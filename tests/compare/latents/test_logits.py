@@ -101,9 +101,8 @@ def test_places_leave_out_special_tokens_and_padding(gpt2_dir, yes_no_csv):
         places = LogitDifference(subject_of(load(gpt2_dir), task, position, POINT), POINT).places
         np.testing.assert_array_equal(np.bincount(places.item), lengths)
         assert (places.token < lengths[places.item]).all()
-    hooked = zoo.task("factored", 12)  # its first token is special
-    places = LogitDifference(subject_of(load("zoo:factored"), hooked, "all", POINT), POINT).places
-    assert places.token.min() == 1
+        hooked = subject_of(load("zoo:factored"), zoo.task("factored", 12), position, POINT)
+        assert LogitDifference(hooked, POINT).places.token.min() == 1  # its first token is special
 
 
 def test_answers_that_are_no_options_have_no_difference(gpt2_dir):

@@ -9,7 +9,7 @@ A latent of A is
   another latent of A: several of A's stand for one of B's;
 * **only** in A when nothing in B, alone or summed, reaches the threshold.
 
-The same holds with A and B exchanged. 2409.14507 and 2405.05254 see features split as dictionaries grow.
+The same holds with A and B exchanged. Features split as dictionaries grow (2409.14507): a wider one has its own kinds.
 """
 
 from __future__ import annotations

@@ -278,7 +278,3 @@ def holdout(groups: Shaped[np.ndarray, " n"], *, share: float = 0.2, seed: int =
 
 def _share_of_latents(chosen: np.ndarray, metric: Metric, note: str) -> Estimate:
     return Estimate(value=float(chosen.mean()), n=len(chosen), unit="latents", direction=metric.direction, reason=note)
-
-
-# Their names in the list of metrics.
-_FVU, _DENSE = SAE_FVU, SAE_DENSE_LATENTS

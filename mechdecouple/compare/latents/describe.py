@@ -196,8 +196,8 @@ class _OneSide:
         beyond = effect.p <= 0.05 and low > 0
         said = (
             f"{head}; without them the lead of the right option's logit {'falls' if falls else 'rises'} by "
-            f"{abs(effect.value):.2f} [{low:.2f}, {high:.2f}], {'more' if beyond else 'not shown to be more'} than by "
-            f"changes as large in random directions ({effect.null:.2f})"
+            f"{abs(effect.value):.2f} [{low:z.2f}, {high:z.2f}], {'more' if beyond else 'not shown to be more'} than "
+            f"by changes as large in random directions ({effect.null:.2f})"
         )
         single = int((self.effects.beyond() & self.lacking[self.effects.ablated]).sum())
         if single:

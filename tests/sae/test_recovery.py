@@ -13,7 +13,7 @@ from mechdecouple.zoo.dictionaries import planted_dictionary
 
 # Matryoshka's inner dictionaries have to rebuild alone, so they merge features that are unrelated in this plant.
 SHORT = {"topk": 0.93, "batchtopk": 0.86, "matryoshka": 0.74, "jumprelu": 0.93, "standard": 0.93, "gated": 0.93}
-LONG = {"topk": 0.97, "batchtopk": 0.95, "matryoshka": 0.8, "jumprelu": 0.95, "standard": 0.97, "gated": 0.95}
+LONG = {name: 0.8 if name == "matryoshka" else 0.95 for name in ARCHITECTURES}
 
 
 def best_cosines(A, B):

@@ -8,6 +8,7 @@ import pytest
 from mechdecouple.cli import main
 
 POINT = "blocks.0.hook_resid_post"
+NAMES = ("seed0/000", "seed1/000")
 
 
 def run(*words) -> int:
@@ -28,33 +29,33 @@ def test_train_writes_a_dictionary_a_seed_and_judges_each_on_held_out_groups(tra
 
     out, _ = trained
     table = pd.read_parquet(out / "evaluation.parquet")
-    assert set(table.sae) == {"000", "001"}
-    assert set(table.seed) == {0, 1}
-    for name in ("000", "001"):
-        assert SAE.load_from_disk(out / "saes" / name).cfg.d_sae == 32
+    assert set(table.sae) == set(NAMES)
+    for name in NAMES:
+        assert SAE.load_from_disk(out / name).cfg.d_sae == 32
         l0 = table[(table.sae == name) & (table.metric == "sae_l0")].value.item()
         assert l0 == pytest.approx(4, abs=0.5)
 
 
 def test_train_again_reads_what_is_there(trained, capsys):
     out, words = trained
-    weights = (out / "saes" / "000" / "sae_weights.safetensors").read_bytes()
+    weights = [(out / name / "sae_weights.safetensors").read_bytes() for name in NAMES]
+    assert weights[0] != weights[1]
     assert run(*words) == 0
-    assert (out / "saes" / "000" / "sae_weights.safetensors").read_bytes() == weights
-    assert "seed 1" in capsys.readouterr().out
+    assert [(out / name / "sae_weights.safetensors").read_bytes() for name in NAMES] == weights
+    assert NAMES[1] in capsys.readouterr().out
 
 
 def test_training_from_extracted_activations_is_the_same_training(trained, gpt2_dir, yes_no_csv, tmp_path):
     out, words = trained
     assert run("train", out / "activations", *words[2:-1], tmp_path / "again") == 0
-    for name in ("000", "001"):
-        one, other = (folder / "saes" / name / "sae_weights.safetensors" for folder in (out, tmp_path / "again"))
+    for name in NAMES:
+        one, other = (folder / name / "sae_weights.safetensors" for folder in (out, tmp_path / "again"))
         assert one.read_bytes() == other.read_bytes()
 
 
 def test_evaluate_says_whether_it_is_fit_to_speak_of_features(trained, gpt2_dir, yes_no_csv, tmp_path, capsys):
     out, _ = trained
-    words = ("evaluate", gpt2_dir, "--sae", out / "saes" / "000", "--task", yes_no_csv, "--out", tmp_path / "judged")
+    words = ("evaluate", gpt2_dir, "--sae", out / NAMES[0], "--task", yes_no_csv, "--out", tmp_path / "judged")
     assert run(*words) == 0
     said = capsys.readouterr().out
     assert "good enough to speak of features" in said
@@ -64,7 +65,7 @@ def test_evaluate_says_whether_it_is_fit_to_speak_of_features(trained, gpt2_dir,
 
 def test_a_model_matched_with_itself_shares_as_much_as_its_seeds(trained, gpt2_dir, yes_no_csv, tmp_path):
     out, _ = trained
-    saes = (out / "saes" / "000", out / "saes" / "001")
+    saes = (out / NAMES[0], out / NAMES[1])
     words = ("match", gpt2_dir, gpt2_dir, "--task", yes_no_csv, "--sae-a", *saes, "--sae-b", *saes)
     assert run(*words, "--out", tmp_path / "matched") == 0
     found = pd.read_parquet(tmp_path / "matched" / "sharing.parquet").set_index("metric").value
@@ -101,7 +102,7 @@ def test_crosscode_of_two_widths(gpt2_dir, llama_dir, yes_no_csv, tmp_path):
 )  # fmt: skip
 def test_bad_input_is_told_in_one_line(trained, gpt2_dir, llama_dir, yes_no_csv, tmp_path, capsys, words, said):
     places = {"model": gpt2_dir, "other": llama_dir, "task": yes_no_csv, "out": tmp_path / "bad"}
-    places["sae"] = trained[0] / "saes" / "000"
+    places["sae"] = trained[0] / NAMES[0]
     assert run(*(word.format(**places) for word in words)) == 2
     line = capsys.readouterr().err.strip()
     assert said in line

@@ -84,30 +84,29 @@ def train(options: argparse.Namespace) -> int:
 
     acts, groups = _rows(options)
     held = sae.holdout(groups, seed=options.seed)
-    recipes = [
-        sae.Recipe(architecture, width, options.k, seed=seed, hook_point=point)
-        for point in (options.hook_points or acts.hook_points)
-        for architecture in options.architecture
-        for width in options.width
-        for seed in options.seeds
-    ]
-    folder = options.out / "saes"
-    trained = sae.train_many(
-        acts.select(~held), recipes, steps=options.steps, seed=options.seed, device=options.device, out=folder,
-        progress=not options.quiet,
-    )  # fmt: skip
     tables = []
-    for number, (recipe, one) in enumerate(zip(recipes, trained, strict=True)):
-        found = sae.evaluate(one, acts.select(held), recipe.hook_point, groups=groups[held], seed=options.seed)
-        place = {"hook_point": recipe.hook_point, "position": acts.position}
-        table = _frame(found.measurements(_name(acts), **place))
-        for column in ("seed", "architecture"):
-            table.insert(0, column, getattr(recipe, column))
-        table.insert(0, "sae", f"{number:03d}")
-        tables.append(table)
-        words = f"explained variance {found.explained_variance}, L0 {found.l0.value:.1f}"
-        said = sae.judge(found).shortcomings or _FIT
-        print(f"{folder / f'{number:03d}'}: {one!r} at {recipe.hook_point}, seed {recipe.seed}: {words}; {said}")
+    # Seeds are trained apart, each on its own order of the rows: seeds that share it look more alike than they are.
+    for seed in options.seeds:
+        recipes = [
+            sae.Recipe(architecture, width, options.k, seed=seed, hook_point=point)
+            for point in (options.hook_points or acts.hook_points)
+            for architecture in options.architecture
+            for width in options.width
+        ]
+        folder = options.out / f"seed{seed}"
+        trained = sae.train_many(
+            acts.select(~held), recipes, steps=options.steps, seed=seed, device=options.device, out=folder,
+            progress=not options.quiet,
+        )  # fmt: skip
+        for number, (recipe, one) in enumerate(zip(recipes, trained, strict=True)):
+            found = sae.evaluate(one, acts.select(held), recipe.hook_point, groups=groups[held], seed=options.seed)
+            table = _frame(found.measurements(_name(acts), hook_point=recipe.hook_point, position=acts.position))
+            table.insert(0, "architecture", recipe.architecture)
+            table.insert(0, "sae", f"seed{seed}/{number:03d}")
+            tables.append(table)
+            words = f"explained variance {found.explained_variance}, L0 {found.l0.value:.1f}"
+            said = sae.judge(found).shortcomings or _FIT
+            print(f"{folder / f'{number:03d}'}: {one!r} at {recipe.hook_point}: {words}; {said}")
     return _written(tables, options.out / "evaluation.parquet")
 
 

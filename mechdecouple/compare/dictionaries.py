@@ -13,6 +13,8 @@ from mechdecouple import sae
 from mechdecouple.compare.side import Side
 
 SEEDS = 2
+LIMIT = 256
+"""Most held-out items that are read with reconstructions in place."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,20 +22,23 @@ class Dictionaries:
     """Autoencoders of ``SEEDS`` seeds on one model's rows, judged and read on groups that they were not trained on.
 
     Attributes:
-        saes: trained on the rows that are not ``held``; judged: each on the held-out rows.
+        saes: trained on the rows that are not ``held``; judged: each on the held-out rows; spliced: what the model
+            does with the reconstructions of each, None where its answers cannot be intervened on.
         codes: latents of the held-out rows [n, m], by seed.
         held: rows of ``side.structural`` that were held out.
     """
 
     saes: tuple[sae.SparseAutoencoder, ...]
     judged: tuple[sae.Evaluation, ...]
+    spliced: tuple[sae.Spliced | None, ...]
     codes: tuple[sparse.csr_matrix, ...]
     held: Bool[np.ndarray, " n"]
 
     @cached_property
     def shortcomings(self) -> str:
         """Why one should not speak of their features; empty where they are good enough."""
-        return "; ".join(dict.fromkeys(one.shortcomings for one in self.judged if one.shortcomings))
+        found = (sae.judge(*one).shortcomings for one in zip(self.judged, self.spliced, strict=True))
+        return "; ".join(dict.fromkeys(filter(None, found)))
 
 
 def dictionaries(side: Side, point: str, progress: bool) -> Dictionaries:
@@ -63,4 +68,18 @@ def _train(side: Side, point: str, progress: bool) -> Dictionaries:
     judged = tuple(
         sae.evaluate(one, X[held], groups=groups[held], n_blocks=config.blocks, seed=config.seed) for one in trained
     )
-    return Dictionaries(trained, judged, tuple(one.encode_sparse(X[held]) for one in trained), held)
+    inside = tuple(_spliced(side, point, one, held) for one in trained)
+    return Dictionaries(trained, judged, inside, tuple(one.encode_sparse(X[held]) for one in trained), held)
+
+
+def _spliced(side: Side, point: str, one: sae.SparseAutoencoder, held: np.ndarray) -> sae.Spliced | None:
+    """On at most ``LIMIT`` held-out items."""
+    config, items = side.config, np.unique(side.acts.items[side.rows[held]])
+    if side.subject is None or side.untestable or config.position == "mean":
+        return None
+    if len(items) > LIMIT:
+        items = np.sort(np.random.default_rng(config.seed).choice(items, LIMIT, replace=False))
+    options = {"position": config.position, "chat": config.chat, "batch_tokens": config.batch_tokens}
+    return sae.spliced(
+        one, side.model, side.task.select(items), point, n_blocks=config.blocks, seed=config.seed, **options
+    )

@@ -80,6 +80,7 @@ def feature_rows(pair: Pair, found: Features) -> list[Measurement]:
     site, position, rows = found.site, pair.a.config.position, []
     for side, point, of in ((pair.a, site.a, found.a), (pair.b, site.b, found.b)):
         rows += of.judged[0].measurements(side.name, hook_point=point, position=position)
+        rows += [] if of.spliced[0] is None else of.spliced[0].measurements()
         rows += _superposition(of.saes[0].decoder, side.name, point, position, of.judged[0].shortcomings)
     place = {"hook_point": site.a, "hook_point_b": site.b, "position": position}
     return [

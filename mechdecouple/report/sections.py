@@ -171,6 +171,8 @@ SECTIONS = (
             "knowing_latents",
             "knowing_drop",
             "sae_explained_variance",
+            "sae_loss_recovered",
+            "sae_accuracy_recovered",
             "sae_dead_latents",
             "sae_l0",
         ),

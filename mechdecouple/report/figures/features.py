@@ -81,13 +81,13 @@ def _unmatched(view: View) -> str:
 
 
 def _undescribed(view: View) -> str:
-    return "" if len(view.comparison.features) else "Latents: none were described."
+    return "" if len(view.comparison.features) else f"Latents: {view.reason('matched_share', 'matched_share_excess')}"
 
 
 def _untold(view: View) -> str:
     table = view.comparison.features
     known = len(table) and np.isfinite(table[["represented", "expressed"]].to_numpy(float)).all(axis=1).any()
-    return "" if known else "Latents: what they carry is not known."
+    return "" if known else f"Latents: {view.reason('knowing_latents', 'matched_share', 'matched_share_excess')}"
 
 
 def _height(view: View) -> float:

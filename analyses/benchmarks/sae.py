@@ -44,8 +44,8 @@ import torch
 from mechdecouple.sae import ARCHITECTURES, SparseAutoencoder
 from mechdecouple.sae._saelens import saelens
 from mechdecouple.sae.architectures import inference_sae, training_sae
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.trainer import Trainer, share_of_rate
+from mechdecouple.sae.training.recipe import Recipe
+from mechdecouple.sae.training.trainer import Trainer, share_of_rate
 
 Codes = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 SEED = 0

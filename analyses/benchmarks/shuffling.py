@@ -35,8 +35,8 @@ import numpy as np
 import torch
 
 from mechdecouple.activations import Activations
-from mechdecouple.sae.buffer import MixingBuffer
-from mechdecouple.sae.rows import Stored, table
+from mechdecouple.sae.training.buffer import MixingBuffer
+from mechdecouple.sae.training.rows import Stored, table
 
 BATCH = 1024
 SIZES = ((65_536, 256, 4096), (65_536, 768, 4096), (65_536, 256, 16_384), (262_144, 256, 4096))

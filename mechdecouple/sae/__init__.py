@@ -51,11 +51,22 @@ from mechdecouple.sae.evaluate import (
     evaluate,
     holdout,
 )
-from mechdecouple.sae.kinds import KIND_EXCESSES, KIND_SEEDS, KIND_SHARES, Kinds
-from mechdecouple.sae.match import MATCHED_SHARE, Matching, match
+from mechdecouple.sae.matching import (
+    KIND_EXCESSES,
+    KIND_SEEDS,
+    KIND_SHARES,
+    KINDS,
+    MATCHED_SHARE,
+    MATCHED_SHARE_EXCESS,
+    MATCHED_SHARE_SEED,
+    Kinds,
+    KindShare,
+    Matching,
+    Sharing,
+    match,
+    matched_share_excess,
+)
 from mechdecouple.sae.quality import Quality, judge
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.seeds import MATCHED_SHARE_EXCESS, MATCHED_SHARE_SEED, Sharing, matched_share_excess
 from mechdecouple.sae.spliced import (
     SAE_ACCURACY_RECOVERED,
     SAE_LOSS_RECOVERED,
@@ -64,8 +75,7 @@ from mechdecouple.sae.spliced import (
     Spliced,
     spliced,
 )
-from mechdecouple.sae.stream import ModelRows
-from mechdecouple.sae.train import train, train_many
+from mechdecouple.sae.training import ModelRows, Recipe, train, train_many
 
 __all__ = [
     "ARCHITECTURES",
@@ -73,6 +83,7 @@ __all__ = [
     "CROSSCODER_EXPLAINED_VARIANCE",
     "CROSSCODER_L0",
     "CROSSCODER_SHARED",
+    "KINDS",
     "KIND_EXCESSES",
     "KIND_SEEDS",
     "KIND_SHARES",
@@ -105,6 +116,7 @@ __all__ = [
     "CrosscoderEvaluation",
     "Evaluation",
     "Exclusivity",
+    "KindShare",
     "Kinds",
     "Matching",
     "ModelRows",

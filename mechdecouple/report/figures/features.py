@@ -11,7 +11,7 @@ from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.style import COLOURS, GREY, MARKERS
 from mechdecouple.report.view import View
 from mechdecouple.sae import KIND_SEEDS, KIND_SHARES
-from mechdecouple.sae.kinds import KINDS, SIDES
+from mechdecouple.sae.matching import KINDS, SIDES
 
 _QUALITY = (("sae_explained_variance", "explained variance"), ("sae_dead_latents", "dead latents"))
 

@@ -10,9 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from mechdecouple.report.style import COLOURS, GREY, LIGHT, MARKERS, say
-from mechdecouple.sae.kinds import KINDS, SIDES
-from mechdecouple.sae.match import Matching
-from mechdecouple.sae.seeds import Sharing
+from mechdecouple.sae.matching import KINDS, SIDES, Matching, Sharing
 
 _WORDS = {
     "shared": "shared",

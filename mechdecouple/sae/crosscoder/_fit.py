@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from mechdecouple.sae._sparse import largest_of_table, pools_for
+from mechdecouple.sae.training._sparse import largest_of_table, pools_for
 
 _Found: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from mechdecouple.sae._codes import Codes
-from mechdecouple.sae._pairs import correlate, one_to_one
-from mechdecouple.sae._parts import FLOOR, Parts, find_parts
-from mechdecouple.sae._sums import Moments, correlations
+from mechdecouple.sae.matching._codes import Codes
+from mechdecouple.sae.matching._pairs import correlate, one_to_one
+from mechdecouple.sae.matching._parts import FLOOR, Parts, find_parts
+from mechdecouple.sae.matching._sums import Moments, correlations
 
 SPLIT_GAIN = 0.2
 """A sum of parts explains at least this much more of a latent's variance than its one-to-one partner does, to be a

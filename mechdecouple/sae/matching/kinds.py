@@ -21,10 +21,10 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from mechdecouple.results import Estimate, Metric
-from mechdecouple.sae._codes import ragged
-from mechdecouple.sae._cosine import Directions
-from mechdecouple.sae._evidence import MERGED, ONLY, SHARED, SPLIT, Evidence, Found
-from mechdecouple.sae._parts import Parts
+from mechdecouple.sae.matching._codes import ragged
+from mechdecouple.sae.matching._cosine import Directions
+from mechdecouple.sae.matching._evidence import MERGED, ONLY, SHARED, SPLIT, Evidence, Found
+from mechdecouple.sae.matching._parts import Parts
 from mechdecouple.stats import Replicates
 
 if TYPE_CHECKING:

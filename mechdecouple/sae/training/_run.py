@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mechdecouple.progress import bar
-from mechdecouple.sae.checkpoint import Checkpoint
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.rows import Feed, Moments
-from mechdecouple.sae.trainer import Trainer
+from mechdecouple.sae.training.checkpoint import Checkpoint
+from mechdecouple.sae.training.recipe import Recipe
+from mechdecouple.sae.training.rows import Feed, Moments
+from mechdecouple.sae.training.trainer import Trainer
 
 
 class Run:

@@ -8,8 +8,8 @@ import torch
 from mechdecouple.errors import InputError, ModelError
 from mechdecouple.extract import extract
 from mechdecouple.models import build, wrap
-from mechdecouple.sae.stream import ModelRows, Stream
-from mechdecouple.sae.train import train
+from mechdecouple.sae.training.stream import ModelRows, Stream
+from mechdecouple.sae.training.train import train
 from mechdecouple.tasks import Task
 
 POINTS = ("blocks.0.hook_resid_post", "blocks.0.hook_attn_out")

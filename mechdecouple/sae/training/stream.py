@@ -16,8 +16,8 @@ from mechdecouple.errors import InputError
 from mechdecouple.extract import Plan, extract, plan
 from mechdecouple.extract.run import run_batches
 from mechdecouple.models import HookedModel
-from mechdecouple.sae.buffer import MixingBuffer
-from mechdecouple.sae.rows import Moments
+from mechdecouple.sae.training.buffer import MixingBuffer
+from mechdecouple.sae.training.rows import Moments
 from mechdecouple.tasks import Task
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechdecouple.sae._codes import pair_sums
-from mechdecouple.sae._sums import Moments
+from mechdecouple.sae.matching._codes import pair_sums
+from mechdecouple.sae.matching._sums import Moments
 
 FLOOR = 0.2
 """A part correlates at least so much with its whole: of 25 equal parts that never fire together each does."""

@@ -14,12 +14,12 @@ from jaxtyping import Float, Int, Shaped
 
 from mechdecouple.errors import InputError
 from mechdecouple.results import Estimate, Metric
-from mechdecouple.sae._codes import Latents, as_sparse, check_rows, shape, standardised
-from mechdecouple.sae._cosine import Directions, incomparable
-from mechdecouple.sae._evidence import Evidence, by_chance, floor
-from mechdecouple.sae._pairs import correlate
-from mechdecouple.sae._sums import Moments
-from mechdecouple.sae.kinds import KIND_SHARES, KINDS, SIDES, Kinds, describe, no_kinds
+from mechdecouple.sae.matching._codes import Latents, as_sparse, check_rows, shape, standardised
+from mechdecouple.sae.matching._cosine import Directions, incomparable
+from mechdecouple.sae.matching._evidence import Evidence, by_chance, floor
+from mechdecouple.sae.matching._pairs import correlate
+from mechdecouple.sae.matching._sums import Moments
+from mechdecouple.sae.matching.kinds import KIND_SHARES, KINDS, SIDES, Kinds, describe, no_kinds
 from mechdecouple.stats import Replicates, jackknife_blocks, permutation_p
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def match(
 
     Pairs below the threshold are no candidates; among the rest the matching of greatest total correlation is taken
     one-to-one. Then latents that have no partner, or whose partner explains clearly less than several latents together,
-    are looked for as sums of the other dictionary's (see ``mechdecouple.sae.kinds``). The shares say nothing about
-    which model is better, and alone they mean little: two SAEs of one model share only part of their latents, see
+    are looked for as sums of the other dictionary's (see ``mechdecouple.sae.matching.kinds``). The shares say nothing
+    about which model is better, and alone they mean little: two SAEs of one model share only part of their latents, see
     ``matched_share_excess``.
 
     Args:

@@ -5,7 +5,7 @@ import torch
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
 from mechdecouple.sae import rows
-from mechdecouple.sae.rows import Moments, Order, Stored, table
+from mechdecouple.sae.training.rows import Moments, Order, Stored, table
 
 
 def numbered(n, d=3, dtype=np.float32):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from mechdecouple.errors import MismatchError
 from mechdecouple.results import Estimate
-from mechdecouple.sae._pairs import one_to_one, strongest
+from mechdecouple.sae.matching._pairs import one_to_one, strongest
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mechdecouple.errors import InputError
-from mechdecouple.sae.buffer import MixingBuffer
+from mechdecouple.sae.training.buffer import MixingBuffer
 
 
 def through(buffer, pieces, batch):

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from mechdecouple.sae._codes import ENTRIES, Codes
+from mechdecouple.sae.matching._codes import ENTRIES, Codes
 
 _DENSE = 0.08
 """Share of nonzeros from which a product of dense tables is faster than one of sparse ones."""

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from mechdecouple.sae._codes import Codes, pair_sums
+from mechdecouple.sae.matching._codes import Codes, pair_sums
 
 _CONSTANT = 1e-4
 """Share of a latent's variance below which it counts as constant on the rows that stay."""

@@ -12,9 +12,9 @@ from jaxtyping import Float, Shaped
 
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.results import Estimate, Measurement, Metric, frame
-from mechdecouple.sae._codes import Latents, as_sparse, repetitions, shape
-from mechdecouple.sae.kinds import KIND_EXCESSES, KIND_SEEDS, KIND_SHARES, KINDS, SIDES, Kinds
-from mechdecouple.sae.match import MATCHED_SHARE, Matching, match
+from mechdecouple.sae.matching._codes import Latents, as_sparse, repetitions, shape
+from mechdecouple.sae.matching.kinds import KIND_EXCESSES, KIND_SEEDS, KIND_SHARES, KINDS, SIDES, Kinds
+from mechdecouple.sae.matching.match import MATCHED_SHARE, Matching, match
 from mechdecouple.stats import Replicates
 
 if TYPE_CHECKING:

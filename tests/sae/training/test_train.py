@@ -8,9 +8,9 @@ import pytest
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
 from mechdecouple.sae import rows, train
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.rows import Stored, table
-from mechdecouple.sae.train import train_many
+from mechdecouple.sae.training.recipe import Recipe
+from mechdecouple.sae.training.rows import Stored, table
+from mechdecouple.sae.training.train import train_many
 
 
 def test_importing_the_family_does_not_import_saelens():

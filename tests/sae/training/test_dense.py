@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mechdecouple.sae import ARCHITECTURES
-from mechdecouple.sae._dense import DenseStep
 from mechdecouple.sae.architectures import training_sae
+from mechdecouple.sae.training._dense import DenseStep
 
 
 @pytest.mark.parametrize("step", [0, 7, 100])

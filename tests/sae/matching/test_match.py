@@ -173,9 +173,9 @@ def test_sparse_latents_are_the_dense_ones():
 
 
 def test_large_dictionaries_give_the_same_without_the_table_of_all_pairs(monkeypatch):
-    from mechdecouple.sae import _codes, _pairs
+    from mechdecouple.sae.matching import _codes, _pairs
 
-    module = sys.modules["mechdecouple.sae.match"]
+    module = sys.modules["mechdecouple.sae.matching.match"]
     A, B = noisy_pair(800, np.linspace(0.2, 1, 30), 0)
     W = np.random.default_rng(0).normal(size=(30, 8))
     small = match(A, B, decoders=(W, W[::-1]), n_permutations=3)
@@ -198,7 +198,7 @@ def test_a_latent_far_from_zero_correlates_by_what_varies():
 
 
 def test_the_assignment_is_the_best_one():
-    from mechdecouple.sae._pairs import one_to_one
+    from mechdecouple.sae.matching._pairs import one_to_one
 
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (7, 4), (4, 7), (30, 30)):

@@ -3,9 +3,9 @@ import pytest
 from scipy import sparse
 
 from mechdecouple.sae import match
-from mechdecouple.sae._codes import pair_sums, standardised
-from mechdecouple.sae._parts import find_parts
-from mechdecouple.sae._sums import Moments, correlations
+from mechdecouple.sae.matching._codes import pair_sums, standardised
+from mechdecouple.sae.matching._parts import find_parts
+from mechdecouple.sae.matching._sums import Moments, correlations
 from mechdecouple.stats import jackknife_blocks
 
 

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechdecouple.errors import InputError, MismatchError
-from mechdecouple.sae._dense import DenseStep
-from mechdecouple.sae._sparse import Pass, SparseStep
 from mechdecouple.sae.architectures import inference_sae, training_sae
 from mechdecouple.sae.autoencoder import SparseAutoencoder
-from mechdecouple.sae.recipe import Recipe
+from mechdecouple.sae.training._dense import DenseStep
+from mechdecouple.sae.training._sparse import Pass, SparseStep
+from mechdecouple.sae.training.recipe import Recipe
 
 CURVE = ("step", "loss", "l0", "fvu", "dead", "learning_rate")
 _CURVE_POINTS = 50

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechdecouple.sae._sparse import Pass
+from mechdecouple.sae.training._sparse import Pass
 
 
 class DenseStep:

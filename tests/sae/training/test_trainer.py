@@ -4,8 +4,8 @@ import torch
 
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.sae.architectures import ARCHITECTURES, training_sae
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.trainer import CURVE, Trainer
+from mechdecouple.sae.training.recipe import Recipe
+from mechdecouple.sae.training.trainer import CURVE, Trainer
 
 STEPS, SCALE = 24, 0.7
 

@@ -12,10 +12,10 @@ import pytest
 from mechdecouple.activations import Activations
 from mechdecouple.errors import StoreError
 from mechdecouple.sae import checkpoint
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.stream import ModelRows
-from mechdecouple.sae.train import train, train_many
-from mechdecouple.sae.trainer import Trainer
+from mechdecouple.sae.training.recipe import Recipe
+from mechdecouple.sae.training.stream import ModelRows
+from mechdecouple.sae.training.train import train, train_many
+from mechdecouple.sae.training.trainer import Trainer
 
 SETTINGS = {"width": 32, "k": 4, "steps": 24, "batch_size": 50}
 
@@ -155,7 +155,7 @@ def test_going_on_needs_the_same_arithmetic_and_reading_does_not(planted, tmp_pa
     from importlib import import_module
 
     X, *_ = planted(n=200)
-    module = import_module("mechdecouple.sae.train")  # the package's name for it is the function
+    module = import_module("mechdecouple.sae.training.train")  # the package's name for it is the function
     killed_at(5)
     with pytest.raises(Killed):
         train(X, **SETTINGS, out=tmp_path)
@@ -248,7 +248,7 @@ def test_a_process_that_was_killed_goes_on(planted, tmp_path):
         "import sys, numpy as np, torch\n"
         "torch.set_num_threads(1)\n"
         "from mechdecouple.sae import checkpoint\n"
-        "from mechdecouple.sae.train import train\n"
+        "from mechdecouple.sae.training.train import train\n"
         "checkpoint._SECONDS, checkpoint._COST = 0.0, 1\n"
         f"train(np.load({str(tmp_path / 'x.npy')!r}, mmap_mode='r'), width=128, k=4, steps=1500, out=sys.argv[1])\n"
     )

@@ -18,12 +18,12 @@ import mechdecouple
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
 from mechdecouple.models.load import pick_device
-from mechdecouple.sae._run import Run
 from mechdecouple.sae.autoencoder import SparseAutoencoder
-from mechdecouple.sae.checkpoint import Checkpoint
-from mechdecouple.sae.recipe import Recipe
-from mechdecouple.sae.rows import Feed, Stored, table
-from mechdecouple.sae.stream import ModelRows, Stream
+from mechdecouple.sae.training._run import Run
+from mechdecouple.sae.training.checkpoint import Checkpoint
+from mechdecouple.sae.training.recipe import Recipe
+from mechdecouple.sae.training.rows import Feed, Stored, table
+from mechdecouple.sae.training.stream import ModelRows, Stream
 
 Source = Float[np.ndarray, "n d"] | Activations | ModelRows
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mechdecouple.sae._sparse import SparseStep, largest_of_rows, largest_of_table, pools_for
 from mechdecouple.sae.architectures import training_sae
+from mechdecouple.sae.training._sparse import SparseStep, largest_of_rows, largest_of_table, pools_for
 
 
 def made(architecture, d, m, k, b):

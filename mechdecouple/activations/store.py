@@ -137,11 +137,11 @@ def fault(folder: Path, entry: Mapping[str, Any], *, checksum: bool = True) -> s
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, what: str = "activations") -> Iterator[None]:
     """Holds ``folder`` for this process; the lock goes with the process, however it ends.
 
     Raises:
-        StoreError: another process is writing there.
+        StoreError: another process is writing there; ``what`` it holds is named.
     """
     with one_line("opening", folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -150,7 +150,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreError(
-                f"activations folder {str(folder)!r} is being written by another process; wait for it or choose another"
+                f"{what} folder {str(folder)!r} is being written by another process; wait for it or choose another"
             ) from None
         yield
     finally:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from mechdecouple.sae.training._sparse import largest_of_table, pools_for
+from mechdecouple.sae.training._sparse import largest_of_table, pools_for, starts_of, weighted_sums
 
 _Found: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -122,14 +121,14 @@ class Fitter:
         rows, latents, heights = flat // m, flat % m, codes.view(-1)[flat]
         with torch.enable_grad():
             weights = heights.clone().requires_grad_()
-            rebuilt = _weighted_sums(self.decoder, latents, _starts(rows, b), weights)
+            rebuilt = weighted_sums(self.decoder, latents, starts_of(rows, b), weights)
         self.error = rebuilt.detach() - centred
         slopes = self.error * (2 / b)
         pull = torch.autograd.grad(rebuilt, weights, slopes)[0]
         latents, order = latents.sort(stable=True)
-        rows, starts = rows[order], _starts(latents, m)
-        decoder = _weighted_sums(slopes, rows, starts, heights[order])
-        encoder = _weighted_sums(centred, rows, starts, pull[order])
+        rows, starts = rows[order], starts_of(latents, m)
+        decoder = weighted_sums(slopes, rows, starts, heights[order])
+        encoder = weighted_sums(centred, rows, starts, pull[order])
         bias = torch.zeros(m).index_add_(0, latents, pull[order])
         self.loss, self.active = self.error.square().sum() / b, len(flat)
         return decoder, encoder, bias, torch.bincount(latents, minlength=m) > 0
@@ -162,16 +161,3 @@ def _pools(m: int, k: int) -> int:
     while m % pools:
         pools //= 2
     return pools
-
-
-def _weighted_sums(
-    table: Float[Tensor, "t d"], index: Int[Tensor, " n"], starts: Int[Tensor, " s"], weights: Float[Tensor, " n"]
-) -> Float[Tensor, "s d"]:
-    """For each stretch of entries the sum of weight times row of the table; differentiable in the weights."""
-    return embedding_bag(index, table, starts, mode="sum", per_sample_weights=weights)
-
-
-def _starts(ascending: Int[Tensor, " n"], size: int) -> Int[Tensor, " s"]:
-    """Where each of 0 … size − 1 begins among ascending numbers."""
-    counts = torch.bincount(ascending, minlength=size)
-    return counts.cumsum(0) - counts

@@ -91,7 +91,7 @@ class SparseStep:
 
         with torch.enable_grad():
             weights = heights.clone().requires_grad_()
-            sums = _weighted_sums(sae.W_dec.detach(), latents, _starts(bags, len(self.levels) * b), weights)
+            sums = weighted_sums(sae.W_dec.detach(), latents, starts_of(bags, len(self.levels) * b), weights)
         rebuilt = sums.detach().view(-1, b, x.shape[1])
         error = (rebuilt.cumsum(0) if nested else rebuilt) - centred
         loss = error.square().sum() / b
@@ -100,9 +100,9 @@ class SparseStep:
         pull = torch.autograd.grad(sums, weights, outer)[0]
 
         latents, order = latents.sort(stable=True)
-        starts = _starts(latents, m)
-        decoder = _weighted_sums(outer, bags[order], starts, heights[order])
-        encoder = _weighted_sums(centred, rows[order], starts, pull[order])
+        starts = starts_of(latents, m)
+        decoder = weighted_sums(outer, bags[order], starts, heights[order])
+        encoder = weighted_sums(centred, rows[order], starts, pull[order])
         bias = torch.zeros(m).index_add_(0, latents, pull[order])
         fired = torch.zeros(m, dtype=torch.bool)
         fired[latents] = True
@@ -174,14 +174,14 @@ def _dead_latents(
     return share * left.square().sum() / b, heights.t() @ slopes, pull.t() @ centred, pull.sum(0)
 
 
-def _weighted_sums(
+def weighted_sums(
     table: Float[Tensor, "t d"], index: Int[Tensor, " n"], starts: Int[Tensor, " s"], weights: Float[Tensor, " n"]
 ) -> Float[Tensor, "s d"]:
     """For each stretch of entries the sum of weight times row of the table; differentiable in the weights."""
     return embedding_bag(index, table, starts, mode="sum", per_sample_weights=weights)
 
 
-def _starts(sorted_index: Int[Tensor, " n"], size: int) -> Int[Tensor, " size"]:
+def starts_of(sorted_index: Int[Tensor, " n"], size: int) -> Int[Tensor, " size"]:
     """Where each value of 0 ... size − 1 begins among sorted values."""
     counts = torch.bincount(sorted_index, minlength=size)
     return counts.cumsum(0) - counts

@@ -10,7 +10,6 @@ cfg.json, sae_weights.safetensors    the finished SAE, in SAELens' format (sever
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -76,7 +75,7 @@ class Checkpoint:
             StoreError: the folder cannot be made, is in use, holds other things, or was made by other settings.
         """
         store.make_folder(folder)
-        with _locked(folder):
+        with store.locked(folder, "SAE training"):
             yield cls(folder, settings, names, arithmetic)
 
     @property
@@ -160,19 +159,3 @@ def _difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] 
 def _short(value: Any) -> str:
     text = str(value)
     return repr(text[:12] + "…") if len(text) > 40 else repr(value)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds ``folder`` for this process; the lock goes with the process, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"SAE training folder {str(folder)!r} is in use by another process; wait for it or choose another"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)

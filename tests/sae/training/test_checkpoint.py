@@ -11,7 +11,7 @@ import pytest
 
 from mechdecouple.activations import Activations
 from mechdecouple.errors import StoreError
-from mechdecouple.sae import checkpoint
+from mechdecouple.sae.training import checkpoint
 from mechdecouple.sae.training.recipe import Recipe
 from mechdecouple.sae.training.stream import ModelRows
 from mechdecouple.sae.training.train import train, train_many
@@ -213,7 +213,10 @@ def test_folders_that_are_not_ours_or_damaged_are_refused(planted, tmp_path, kil
 
 def test_a_folder_in_use_is_refused(planted, tmp_path):
     X, *_ = planted(n=200)
-    with checkpoint.Checkpoint.at(tmp_path, {}, [""], {}), pytest.raises(StoreError, match="in use by another process"):
+    with (
+        checkpoint.Checkpoint.at(tmp_path, {}, [""], {}),
+        pytest.raises(StoreError, match="being written by another process"),
+    ):
         train(X, **SETTINGS, out=tmp_path)
 
 
@@ -247,7 +250,7 @@ def test_a_process_that_was_killed_goes_on(planted, tmp_path):
     code = (
         "import sys, numpy as np, torch\n"
         "torch.set_num_threads(1)\n"
-        "from mechdecouple.sae import checkpoint\n"
+        "from mechdecouple.sae.training import checkpoint\n"
         "from mechdecouple.sae.training.train import train\n"
         "checkpoint._SECONDS, checkpoint._COST = 0.0, 1\n"
         f"train(np.load({str(tmp_path / 'x.npy')!r}, mmap_mode='r'), width=128, k=4, steps=1500, out=sys.argv[1])\n"

@@ -4,7 +4,7 @@ import torch
 
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
-from mechdecouple.sae import rows
+from mechdecouple.sae.training import rows
 from mechdecouple.sae.training.rows import Moments, Order, Stored, table
 
 

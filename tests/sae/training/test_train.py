@@ -7,7 +7,8 @@ import pytest
 
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
-from mechdecouple.sae import rows, train
+from mechdecouple.sae import train
+from mechdecouple.sae.training import rows
 from mechdecouple.sae.training.recipe import Recipe
 from mechdecouple.sae.training.rows import Stored, table
 from mechdecouple.sae.training.train import train_many

@@ -6,7 +6,7 @@ import pytest
 
 from mechdecouple import zoo
 from mechdecouple.compare import compare
-from mechdecouple.sae import KIND_SHARES, MATCHED_SHARE
+from mechdecouple.sae import KIND_EXCESSES, KIND_SHARES, MATCHED_SHARE
 
 AT = {"position": "position_statement"}
 
@@ -82,7 +82,7 @@ def test_a_model_against_itself_has_no_difference_in_any_metric(itself):
         "performance", "ece_debiased", "ccgp", "erasure_residual", "coding_overlap", "participation_ratio",
         "noise_tolerance", "auroc_gap", "matched_share_excess",
     }  # fmt: skip
-    assert set(found.metric) == primary
+    assert set(found.metric) == primary | {metric.name for metric in KIND_EXCESSES.values()}
     everywhere = map_of(itself)
     assert {"ccgp", "parallelism", "effective_rank"} < set(everywhere.metric) and (everywhere.value.abs() < 1e-9).all()
     assert (everywhere.p.dropna() > 0.99).all()

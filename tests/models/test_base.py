@@ -49,7 +49,9 @@ def test_provenance_is_plain_data(model):
 
     facts = json.loads(json.dumps(model.provenance()))
     assert facts["ref"] == "here" and facts["n_params"] == sum(p.numel() for p in model.module.parameters())
-    assert facts["versions"]["torch"] == torch.__version__ and facts["dtype"] == "float32"
+    # what was installed may leave out which processor it was built for
+    assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert facts["dtype"] == "float32"
 
 
 def test_weight_hash_knows_names_shapes_and_bytes():

@@ -8,6 +8,7 @@ import pytest
 
 from mechdecouple.compare import Comparison, Gate, ManyComparison, Stratum, Verdict
 from mechdecouple.compare.gate import PERFORMANCE
+from mechdecouple.compare.latents import COLUMNS
 from mechdecouple.compare.many.distance import MODEL_DISTANCE
 from mechdecouple.compare.many.gate import ManyGate
 from mechdecouple.report import write_results
@@ -383,8 +384,22 @@ def make_comparison(concepts=("truth",), **changes):
         "items": make_items(),
         "notes": ("The models are of different families (<GPT2>, Llama).",),
         "provenance": PROVENANCE,
+        "features": make_features(),
     }
     return Comparison(**{**facts, **changes})
+
+
+def make_features():
+    """Three latents of either model: one shared, one of its own, one that training found by chance."""
+    rows = []
+    for side, model in (("a", A), ("b", B)):
+        for latent, kind in enumerate(("shared", "only", "unstable")):
+            row = dict.fromkeys(COLUMNS, 0.5 + 0.1 * latent) | {
+                "side": side, "model": model, "hook_point": "blocks.1.hook_resid_post", "latent": latent, "kind": kind,
+                "partners": [latent] if kind == "shared" else [], "matters": [], "knows": "", "reason": "",
+            }  # fmt: skip
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 @pytest.fixture(scope="session")
@@ -437,14 +452,15 @@ def undefined(whole):
         belief=np.nan,
     )
     verdicts = tuple(Verdict(v.family, v.subject, None, "Not compared.") for v in whole.verdicts)
-    return make_comparison(gate=gate, measurements=rows, items=items, verdicts=verdicts)
+    return make_comparison(gate=gate, measurements=rows, items=items, verdicts=verdicts, features=pd.DataFrame())
 
 
 @pytest.fixture(scope="session")
 def little():
     """Only the gate: no family was measured."""
     gate = make_gate()
-    return make_comparison(measurements=tuple(gate.measurements(A, B)), verdicts=(), notes=())
+    rows = tuple(gate.measurements(A, B))
+    return make_comparison(measurements=rows, verdicts=(), notes=(), features=pd.DataFrame())
 
 
 @pytest.fixture(scope="session")

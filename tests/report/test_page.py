@@ -54,7 +54,8 @@ def test_one_file_without_script_or_outside_reference(page):
     assert {tag for tag, _ in found}.isdisjoint({"script", "link", "iframe", "object", "form", "b", "i", "base"})
     for _, attributes in found:
         assert not any(name.startswith("on") for name in attributes)
-        assert attributes.get("src", "data:").startswith("data:") and attributes.get("href", "#").startswith("#")
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith("#") or attributes["href"] == "features.html"
     policy = next(a["content"] for t, a in found if a.get("http-equiv") == "Content-Security-Policy")
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     style = page.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
@@ -72,10 +73,11 @@ def test_prompts_and_names_are_escaped_and_long_ones_folded(page, whole):
 def test_figures_have_words_and_sections_have_headings(page):
     found = elements(page)
     images = [a for t, a in found if t == "img"]
-    assert len(images) == 13 and all(len(a["alt"]) > 60 and a["width"] and a["height"] for a in images)
+    assert len(images) == 14 and all(len(a["alt"]) > 60 and a["width"] and a["height"] for a in images)
     ids = [a["id"] for _, a in found if "id" in a]
     assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for t, a in found if t == "a"} <= set(ids)
+    assert {a["href"].removeprefix("#") for t, a in found if t == "a"} <= {*ids, "features.html"}
+    assert (page.parent / "features.html").exists()
     assert [t for t, _ in found if re.fullmatch("h[1-6]", t)][:2] == ["h1", "h2"]
 
 
@@ -146,6 +148,6 @@ def test_every_figure_is_drawn_and_no_prompt_runs(page, tmp_path):
             tmp_path, f"--window-size={width},1500", "--virtual-time-budget=5000", "--dump-dom", copy.as_uri()
         )
         found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S).group(1)))
-        assert len(found["widths"]) == 13 and min(found["widths"]) > 600
+        assert len(found["widths"]) == 14 and min(found["widths"]) > 600
         assert found["title"].startswith("tidy_7M against fractured & <b>7M</b>") and found["scripts"] == 1
         assert found["wide"] <= 0

@@ -247,8 +247,8 @@ def _frame(rows: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def _print(table: pd.DataFrame) -> None:
-    shown = table[[c for c in _SHOWN if (table[c] != "").any()]]
-    print(shown.to_string(index=False, float_format="%.3f", na_rep="–", max_colwidth=60))
+    shown = table[[column for column in _SHOWN if table[column].ne("").to_numpy().any()]]
+    print(shown.to_string(index=False, float_format="{:.3f}".format, na_rep="–", max_colwidth=60))
 
 
 def _written(tables: Sequence[pd.DataFrame], path: Path) -> int:

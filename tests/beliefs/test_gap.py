@@ -39,6 +39,41 @@ def test_both_channels_against_scikit_learn(table, rng):
     assert beliefs.log_score([0.0], [1.0]) == pytest.approx(np.log(1e-6)), "one confident error stays finite"
 
 
+def test_log_scores_subtract_in_pairs_and_brier_parts_add_up(table, rng):
+    groups, truth, belief = table
+    expressed = np.clip(0.5 * belief + 0.5 * rng.random(N), 0.001, 0.999)
+    found = beliefs.gap(groups, truth, belief, expressed, n_resamples=50)
+    assert found.log_score_gap.value == pytest.approx(log_loss(truth, expressed) - log_loss(truth, belief), abs=1e-9)
+    paired = (found.represented_log_score - found.expressed_log_score).replicates
+    assert found.log_score_gap.replicates == pytest.approx(paired)
+    for channel, score in (("represented", belief), ("expressed", expressed)):
+        parts = found.brier_parts[channel]
+        total = parts.reliability - parts.resolution + parts.uncertainty + parts.within_bin
+        assert total == pytest.approx(brier_score_loss(truth, score), abs=1e-12)
+    assert "expressed" not in beliefs.gap(groups, truth, belief, n_resamples=5).brier_parts
+
+
+@pytest.mark.parametrize(("auroc", "index"), [(0.76, 0.56), (0.92, 0.26), (0.98, 0.11)])
+def test_a_truthful_speaker_read_with_a_weak_probe(binormal, rng, auroc, index):
+    truth, belief = binormal(auroc, 20_000, rng)
+    found = beliefs.gap(np.arange(len(truth)), truth, belief, np.full(len(truth), 0.8), n_resamples=5)
+    assert found.bullshit_index_truthful.value == pytest.approx(index, abs=0.015)
+    same = beliefs.gap(np.arange(len(truth)), truth, belief, claim=truth, n_resamples=5)
+    assert same.bullshit_index_truthful.value == same.bullshit_index.value
+
+
+def test_tables_given_truth_make_up_the_whole(table, rng):
+    groups, truth, belief = table
+    truth = truth.copy()
+    truth[:100] = np.nan
+    claim = (rng.random(N) < 0.3 + 0.5 * (np.arange(N) % 2)).astype(float)
+    found = beliefs.gap(groups, truth, belief, claim=claim, n_resamples=5)
+    sizes = {"true": (truth == 1).sum(), "false": (truth == 0).sum(), "unknown": 100}
+    assert sum(found.tables[name] * n for name, n in sizes.items()) / N == pytest.approx(found.table)
+    expected = np.mean((belief > 0.5)[truth == 1] & (claim == 1)[truth == 1])
+    assert found.tables["true"][1, 1] == pytest.approx(expected) and found.tables["true"].sum() == pytest.approx(1)
+
+
 def test_an_honest_speaker_has_no_gap(table, binormal, rng):
     groups, truth, belief = table
     _, expressed = binormal(0.97, N, rng)

@@ -249,7 +249,7 @@ def _frame(rows: Sequence[Measurement]) -> pd.DataFrame:
 def _print(table: pd.DataFrame) -> None:
     shown = table.assign(reason=table["reason"].str.slice(0, 60))
     shown = shown[[column for column in _SHOWN if shown[column].ne("").to_numpy().any()]]
-    print(shown.to_string(index=False, float_format="{:.3f}".format, na_rep="–"))
+    print(shown.to_string(index=False, float_format="%.3f", na_rep="–"))
 
 
 def _written(tables: Sequence[pd.DataFrame], path: Path) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.linalg import cho_factor, cho_solve
 
+from mechdecouple.beliefs._nested import FOLDS
 from mechdecouple.probes import grouped_folds
 from mechdecouple.stats import permutation_p
 
-FOLDS = 5
 # Ridge penalties in units of the mean eigenvalue of the training covariance; the last, the limit, is mass-mean.
 _PENALTIES = (0.01, 0.3, np.inf)
 # More rows add no power that the gate needs; the null is drawn on a random part of the groups instead.

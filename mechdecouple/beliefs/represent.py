@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs.null import FOLDS, Null, permutation_null
+from mechdecouple.beliefs._nested import FOLDS, PROBES, Fitter, Reading, Split, folds, ranked, readings
+from mechdecouple.beliefs.null import Null, permutation_null
 from mechdecouple.errors import InputError
-from mechdecouple.probes import LinearProbe, LogisticFitter, MassMeanFitter, grouped_folds
 from mechdecouple.results import Metric
 from mechdecouple.stats import permutation_p, weighted_auroc
 
@@ -29,11 +28,8 @@ REPRESENTED_AUROC = Metric(
 
 # Groups that must hold each class, for five folds with a calibration fold inside each.
 _MIN_GROUPS = 10
-# Calibrated scores of equal activations agree to rounding; they are ties.
-_DECIMALS = 9
-PROBES = ("logistic", "mass_mean")
-# Without the weakest of the fitter's own candidates, which takes longest to converge.
-_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3)
+"""Candidates of the logistic penalty, the strongest first."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,7 +40,7 @@ class Represented:
         score: calibrated belief b in [0, 1], [n]; NaN throughout where ``reason`` says why.
         hook_points: the candidates, in the order given.
         hook_point: the one chosen in most outer folds; probe: likewise; both empty where undefined.
-        chosen: (hook point, probe) of each outer fold.
+        chosen: (hook point, probe) of each outer fold; penalty: of each, NaN where that probe has none.
         fold: outer fold of each item [n]; its score comes from a probe that saw no row of that fold's groups.
         scores: the same out-of-fold belief had each hook point been the only candidate.
         auroc: AUROC of ``scores`` on honest items of known truth (the layer curve).
@@ -60,6 +56,7 @@ class Represented:
     hook_point: str = ""
     probe: str = ""
     chosen: tuple[tuple[str, str], ...] = ()
+    penalty: tuple[float, ...] = ()
     fold: Int[np.ndarray, " n"]
     scores: dict[str, Float[np.ndarray, " n"]]
     auroc: dict[str, float]
@@ -105,16 +102,19 @@ def represent(
     groups: ArrayLike,
     honest_mask: ArrayLike | None = None,
     *,
-    probes: Sequence[str] = PROBES,
+    probes: Sequence[str] | Mapping[str, Fitter] = PROBES,
+    penalties: Sequence[float] = PENALTIES,
     n_permutations: int = 200,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Represented:
     """Reads beliefs with the best probe that the honest context of *other* groups points to.
 
     Five outer folds of whole groups. To score one, hook point × probe is chosen by the AUROC over the other four folds,
-    each scored by a probe fitted on the remaining three, from honest rows of known truth only; the choice is fitted on
-    the honest rows of all four (the logistic penalty chosen and the scores calibrated inside, on groups of their own)
-    and reads every row of the outer fold, whatever its condition. An inner probe leaves two folds out and serves both.
+    each scored by a probe fitted on the remaining three, from honest rows of known truth only; those scores choose the
+    logistic penalty as well, by their log-loss. The choice is fitted on the honest rows of all four (a fifth of their
+    groups kept aside to calibrate it) and reads every row of the outer fold, whatever its condition. An inner probe
+    leaves two folds out and serves both. All folds and penalties of a hook point run in the same matrix products.
 
     The p-value is the larger of two against one null (:func:`mechdecouple.beliefs.null.permutation_null`): of the same
     selection with a ridge read-out, which is exact, and of this pipeline's own within-fold AUROC.
@@ -124,12 +124,16 @@ def represent(
         truth: 0, 1, or NaN where unknown: such rows are scored but neither train nor count.
         groups: the unit that never sits on both sides of a split.
         honest_mask: rows in which the model is asked for the truth; all by default.
-        probes: "logistic", "mass_mean" or both.
+        probes: "logistic", "mass_mean" or both; or families by name, each a fitter (``fit(X, y, groups)``), fitted one
+            by one.
+        penalties: candidates of the logistic penalty.
+        device: where logistic probes are fitted.
 
     Raises:
         InputError: lengths differ, an unknown probe, no hook point, activations that are not finite.
     """
-    t, group, honest = _checked(activations, truth, groups, honest_mask, probes)
+    families = _families(probes)
+    t, group, honest = _checked(activations, truth, groups, honest_mask)
     names = tuple(activations)
     usable = honest & ~np.isnan(t)
     rows = np.flatnonzero(usable)
@@ -143,19 +147,23 @@ def represent(
         hook_point_p=dict.fromkeys(names, float("nan")),
         null=np.empty(0),
         n_groups=len(np.unique(group[rows])),
-        reason=_too_little(t[rows], group[rows]),
+        reason=too_little(t[rows], group[rows]),
     )
     if blank.reason:
         return blank
-    fold = _folds(t, group, usable, seed)
-    train = _Trainer(activations, t, group, usable, fold, seed)
+    fold = folds(t, group, usable, seed)
     try:
-        readings = {(name, probe): _read(train, name, probe) for name in names for probe in probes}
+        split = Split.of(t, group, usable, fold, seed)
+        found = {
+            (name, probe): reading[0]
+            for name, X in activations.items()
+            for probe, reading in readings(X, t, group, [split], families, penalties, device).items()
+        }
     except InputError as error:
         return dataclasses.replace(blank, reason=str(error))
 
-    scores = {name: _choose(readings, [k for k in readings if k[0] == name], fold)[0] for name in names}
-    score, chosen = _choose(readings, list(readings), fold)
+    scores = {name: choose({k: r for k, r in found.items() if k[0] == name}, fold)[0] for name in names}
+    score, chosen = choose(found, fold)
     null = permutation_null(
         {name: X[rows] for name, X in activations.items()},
         t[rows].astype(int),
@@ -174,89 +182,25 @@ def represent(
         hook_point=Counter(name for name, _ in chosen).most_common(1)[0][0],
         probe=Counter(probe for _, probe in chosen).most_common(1)[0][0],
         chosen=chosen,
+        penalty=tuple(float(found[key].penalty[f]) for f, key in enumerate(chosen)),
         auroc_selected=float(weighted_auroc(score[rows], t[rows])),
         p=_p_value(null, score[rows], t[rows], fold[rows]),
         null_method=null.method,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """One candidate: rank wins and pairs of the inner folds by outer fold [k], and the out-of-fold belief [n]."""
-
-    quality: Float[np.ndarray, " k"]
-    score: Float[np.ndarray, " n"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Trainer:
-    """Fits a probe on the usable rows outside some folds."""
-
-    activations: Mapping[str, np.ndarray]
-    truth: np.ndarray
-    group: np.ndarray
-    usable: Bool[np.ndarray, " n"]
-    fold: Int[np.ndarray, " n"]
-    seed: int
-
-    def __call__(self, name: str, probe: str, without: tuple[int, ...]) -> LinearProbe:
-        rows = np.flatnonzero(self.usable & ~np.isin(self.fold, without))
-        logistic = LogisticFitter(penalties=_PENALTIES, folds=3, seed=self.seed)
-        fitter = logistic if probe == "logistic" else MassMeanFitter(seed=self.seed)
-        return fitter.fit(self.activations[name][rows], self.truth[rows], self.group[rows])
-
-
-def _read(train: _Trainer, name: str, probe: str) -> _Reading:
-    X, t, fold = train.activations[name], train.truth, train.fold
-    wins, pairs = np.zeros(FOLDS), np.zeros(FOLDS)
-    for left_out in itertools.combinations(range(FOLDS), 2):
-        fitted = train(name, probe, left_out)
-        for scored, outer in (left_out, left_out[::-1]):
-            rows = np.flatnonzero(train.usable & (fold == scored))
-            won, of = _ranked(fitted.decision_function(X[rows]), t[rows])
-            wins[outer] += won
-            pairs[outer] += of
-    score = np.full(len(t), np.nan)
-    for outer in range(FOLDS):
-        rows = np.flatnonzero(fold == outer)
-        if len(rows):
-            score[rows] = np.round(train(name, probe, (outer,)).predict_proba(X[rows]), _DECIMALS)
-    return _Reading(wins / pairs, score)
-
-
-def _choose(
-    readings: dict[tuple[str, str], _Reading], candidates: list[tuple[str, str]], fold: np.ndarray
-) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
-    best = np.stack([readings[c].quality for c in candidates]).argmax(axis=0)
-    score = np.stack([readings[c].score for c in candidates])[best[fold], np.arange(len(fold))]
+def choose(
+    found: Mapping[tuple[str, str], Reading], fold: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], tuple[tuple[str, str], ...]]:
+    """The belief of each row by the best candidate of its outer fold, and those candidates (the first among equals)."""
+    candidates = list(found)
+    best = np.stack([found[c].quality for c in candidates]).argmax(axis=0)
+    score = np.stack([found[c].score for c in candidates])[best[fold], np.arange(len(fold))]
     return score, tuple(candidates[b] for b in best)
 
 
-def _ranked(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """True–false pairs ranked right (ties ½) and all such pairs; none where a class is absent."""
-    pairs = float((truth == 1).sum() * (truth == 0).sum())
-    if not pairs:
-        return 0.0, 0.0
-    # Equal activations give scores that differ by rounding; they are ties.
-    scale = max(float(np.ptp(score)), 1e-3 * float(np.abs(score).max()), 1e-300)
-    return pairs * float(weighted_auroc(np.round(score / scale, _DECIMALS), truth)), pairs
-
-
-def _p_value(null: Null, score: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> float:
-    wins, pairs = np.sum([_ranked(score[fold == f], truth[fold == f]) for f in range(FOLDS)], axis=0)
-    return max(null.p, float(permutation_p(wins / pairs, null.draws)))
-
-
-def _folds(truth: np.ndarray, group: np.ndarray, usable: np.ndarray, seed: int) -> np.ndarray:
-    """Outer folds: groups with usable rows dealt out by class, the others evenly."""
-    fold_of = np.zeros(group.max() + 1, int)
-    fold_of[group[usable]] = grouped_folds(truth[usable], group[usable], FOLDS, seed)
-    rest = np.setdiff1d(group, group[usable])
-    fold_of[rest] = np.arange(len(rest)) % FOLDS
-    return fold_of[group]
-
-
-def _too_little(truth: np.ndarray, group: np.ndarray) -> str:
+def too_little(truth: Float[np.ndarray, " m"], group: Int[np.ndarray, " m"]) -> str:
+    """Why these honest rows are too few for a probe; empty where they are enough."""
     if not len(truth):
         return "no honest statement has a known truth"
     for value, word in ((1, "true"), (0, "false")):
@@ -266,18 +210,28 @@ def _too_little(truth: np.ndarray, group: np.ndarray) -> str:
     return ""
 
 
+def _p_value(null: Null, score: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> float:
+    wins, pairs = np.sum([ranked(score[fold == f], truth[fold == f]) for f in range(FOLDS)], axis=0)
+    return max(null.p, float(permutation_p(wins / pairs, null.draws)))
+
+
+def _families(probes: Sequence[str] | Mapping[str, Fitter]) -> dict[str, Fitter | None]:
+    if isinstance(probes, Mapping) and probes:
+        return dict(probes)
+    unknown = [probe for probe in probes if probe not in PROBES]
+    if unknown or not probes:
+        raise InputError(f"probes {tuple(probes)}: expected some of {', '.join(PROBES)}")
+    return dict.fromkeys(probes)
+
+
 def _checked(
     activations: Mapping[str, np.ndarray],
     truth: ArrayLike,
     groups: ArrayLike,
     honest_mask: ArrayLike | None,
-    probes: Sequence[str],
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     t, g = np.asarray(truth, float), np.asarray(groups)
     honest = np.ones(len(t), bool) if honest_mask is None else np.asarray(honest_mask, bool)
-    unknown = [probe for probe in probes if probe not in PROBES]
-    if unknown or not probes:
-        raise InputError(f"probes {tuple(probes)}: expected some of {', '.join(PROBES)}")
     if not activations:
         raise InputError("no hook point to read beliefs from; give at least one")
     if (~np.isin(t, (0.0, 1.0)) & ~np.isnan(t)).any():

@@ -57,7 +57,7 @@ def draw_spliced(spliced: Spliced, ax: Axes) -> None:
     ax.set_ylim(-len(shown) + 0.4, 0.6)
     values = [found.value for _, found in shown]
     ax.set_xlim(min(-0.05, min(values) - 0.1), max(1.05, max(values) + 0.05))
-    ax.set_xlabel("share won back (dotted: least to rely on)")
+    ax.set_xlabel("share won back (dotted: least)")
     ax.set_title("Spliced into the model")
 
 

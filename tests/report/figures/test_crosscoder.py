@@ -67,5 +67,5 @@ def test_the_course_of_a_training(drawn):
     curve = [{"step": s, "loss": 1.0, "l0": 3.0, "fvu": 1 / (1 + s)} for s in range(10)]
     axes, words = drawn(draw_crosscoder, _crosscoder(curve))
     np.testing.assert_allclose(axes[0].get_lines()[0].get_ydata(), [1 / (1 + s) for s in range(10)])
-    assert "Training: l1, 4 latents" in words
+    assert "Crosscoder: l1, 4 latents" in words
     assert "does not say" in drawn(draw_crosscoder, _crosscoder([]))[1]

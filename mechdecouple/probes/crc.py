@@ -57,7 +57,11 @@ class CrcFitter:
 def side_eraser(
     pos: Float[np.ndarray, "n d"], neg: Float[np.ndarray, "n d"], template: Int[np.ndarray, " n"] | None = None
 ) -> Eraser:
-    """LEACE of which member of its pair a row is, and, if given, of the template it was written in."""
+    """LEACE of which member of its pair a row is, and, if given, of the template it was written in.
+
+    One direction goes for every side and template but the last, even where they differ by chance alone: then it is any
+    direction, the one of truth included.
+    """
     side: Num[np.ndarray, "n2 k"] = np.repeat([1.0, 0.0], len(pos))[:, None]
     if template is not None and template.max() > 0:
         one = (template[:, None] == np.arange(template.max() + 1)).astype(np.float64)

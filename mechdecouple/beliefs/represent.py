@@ -132,7 +132,7 @@ def represent(
     Raises:
         InputError: lengths differ, an unknown probe, no hook point, activations that are not finite.
     """
-    families = _families(probes)
+    families = as_families(probes)
     t, group, honest = _checked(activations, truth, groups, honest_mask)
     names = tuple(activations)
     usable = honest & ~np.isnan(t)
@@ -215,7 +215,8 @@ def _p_value(null: Null, score: np.ndarray, truth: np.ndarray, fold: np.ndarray)
     return max(null.p, float(permutation_p(wins / pairs, null.draws)))
 
 
-def _families(probes: Sequence[str] | Mapping[str, Fitter]) -> dict[str, Fitter | None]:
+def as_families(probes: Sequence[str] | Mapping[str, Fitter]) -> dict[str, Fitter | None]:
+    """Family → its fitter, None for those that are fitted in batches."""
     if isinstance(probes, Mapping) and probes:
         return dict(probes)
     unknown = [probe for probe in probes if probe not in PROBES]

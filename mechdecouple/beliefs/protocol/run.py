@@ -203,6 +203,6 @@ def _same_rows(name: str, given: Mapping[str, np.ndarray], n: int) -> None:
             raise InputError(f"activations of {name} are not finite in row {row}; expected numbers")
 
 
-def _length(name: str, column: Shaped[np.ndarray, m * _], n: int) -> None:
+def _length(name: str, column: Shaped[np.ndarray, "m ..."], n: int) -> None:
     if len(column) != n:
         raise InputError(f"{name} has {len(column)} rows, truth has {n}: all need the same rows")

@@ -121,7 +121,39 @@ def selectivity(
     """
     X = _checks.activations(X)
     y = _checks.concept_labels(y, len(X))[:, 0]
-    types = _checks.group_codes(types, len(X))
+    tasks = control_tasks(y, _checks.group_codes(types, len(X)), draws=draws, seed=seed)
+    rows = tasks.rows
+    if tasks.reason:
+        return Selectivity(np.nan, np.nan, np.full(draws, np.nan), rows, tasks.reason, None)
+    fitted = cross_validated([X[rows]], tasks.labels, fold=tasks.fold, seed=seed, device=device)
+    accuracy = fitted.accuracy()[0]
+    if np.isnan(accuracy).any():
+        return Selectivity(np.nan, np.nan, np.full(draws, np.nan), rows, fitted.reason, None)
+    value = float(accuracy[0] - accuracy[1:].mean())
+    return Selectivity(value, float(accuracy[0]), accuracy[1:], rows, "", fitted)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ControlTasks:
+    """A concept beside labels that mean nothing, to be read on the same rows in the same folds.
+
+    Attributes:
+        rows: [m] the rows that count: of known label, and of a type that has two such rows or more.
+        labels: [m, 1 + draws] the concept, then the control labels, fixed functions of the type.
+        fold: [m] each type's rows dealt over the folds.
+        reason: why nothing can be said (then the other two are empty); else empty.
+    """
+
+    rows: Int[np.ndarray, " m"]
+    labels: Float[np.ndarray, "m k"]
+    fold: Int[np.ndarray, " m"]
+    reason: str
+
+
+def control_tasks(
+    y: Float[np.ndarray, " n"] | Int[np.ndarray, " n"], types: Int[np.ndarray, " n"], *, draws: int, seed: int
+) -> ControlTasks:
+    """The tasks of ``selectivity``; y is 0, 1 or NaN, types are codes."""
     if draws < 1:
         raise InputError(f"draws is {draws}: expected at least one control task")
     known = ~np.isnan(y)
@@ -129,17 +161,11 @@ def selectivity(
     rows = np.flatnonzero(known & (count[types] > 1))
     reason = _undefined(y[rows], types[rows], int(known.sum()))
     if reason:
-        return Selectivity(np.nan, np.nan, np.full(draws, np.nan), rows, reason, None)
+        return ControlTasks(rows[:0], np.empty((0, 1 + draws)), rows[:0], reason)
     rng = np.random.default_rng(seed)
     codes = np.unique(types[rows], return_inverse=True)[1]
     control = _control_labels(codes, float(y[rows].mean()), draws, rng)
-    fold = _dealt(codes, rng)
-    fitted = cross_validated([X[rows]], np.column_stack([y[rows], control]), fold=fold, seed=seed, device=device)
-    accuracy = fitted.accuracy()[0]
-    if np.isnan(accuracy).any():
-        return Selectivity(np.nan, np.nan, np.full(draws, np.nan), rows, fitted.reason, None)
-    value = float(accuracy[0] - accuracy[1:].mean())
-    return Selectivity(value, float(accuracy[0]), accuracy[1:], rows, "", fitted)
+    return ControlTasks(rows, np.column_stack([y[rows], control]).astype(float), _dealt(codes, rng), "")
 
 
 def _undefined(y: np.ndarray, types: np.ndarray, n_known: int) -> str:

@@ -68,8 +68,9 @@ def sample_texts(
         for chosen, batch, logits in token_batches(model, rows, items, last[items], edits, batch_tokens):
             assert batch.mask is not None
             end = batch.mask.sum(dim=1).to(logits.device) - 1
-            following = logits[torch.arange(len(end), device=logits.device), end].double().cpu().numpy()
-            check_finite(following, items[chosen], model, task)
+            rows_at = torch.arange(len(end), device=logits.device)
+            following = logits[rows_at, end].float().cpu().numpy().astype(np.float64)
+            check_finite(following.max(axis=1), items[chosen], model, task)
             for k, row in zip(chosen, following, strict=True):
                 (item, made), count = states[k]
                 for token, times in _draw(row, count, temperature, rngs[item]).items():

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from mechdecouple import stats
+from mechdecouple.behavior import read
 from mechdecouple.behavior._sampling import sample_texts
 from mechdecouple.behavior.claims import SampledClaims, parse_choice, sample_claims
 from mechdecouple.errors import InputError, TaskError
-from mechdecouple.models import HookedModel
+from mechdecouple.interventions import steer
+from mechdecouple.models import HookedModel, wrap
+from mechdecouple.models.build import build
 from mechdecouple.tasks import Task
 
 
@@ -189,3 +192,19 @@ def test_refusals(lm):
     prompt = pd.DataFrame({"prompt": ["Paris " * 25], "choices": [["Yes", "No"]], "answer": ["Yes"]})
     with pytest.raises(TaskError, match=r"row 1 .* takes 64"):
         sample_claims(lm, Task.from_frame(prompt, affirm="Yes"), max_new_tokens=60)
+
+
+def test_a_transformer_claims_as_often_as_it_expresses_and_edits_reach_it():
+    config = dict(n_layers=2, d_model=16, n_ctx=8, d_head=8, n_heads=2, d_mlp=32, act_fn="gelu", d_vocab=5)
+    model = wrap(build(config, seed=0), name="hooked")
+    task = token_task((("1", "2"), ("1", "3"), ("2", "1")))
+    assert sample_claims(model, task, 8000).rate == pytest.approx(read(model, task).expressed, abs=0.03)
+    point, width = model.layer_points[-1], 16
+
+    def edits(batch, items, last):
+        direction = torch.ones(width) * 3 * torch.arange(width).sub(8).sign()
+        return {point: steer(direction)}
+
+    steered = read(model, task, edits=edits).expressed
+    assert sample_claims(model, task, 8000, edits=edits).rate == pytest.approx(steered, abs=0.03)
+    assert np.abs(steered - read(model, task).expressed).max() > 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +102,20 @@ class GapReport:
     def frame(self) -> pd.DataFrame:
         """A tidy table, one row a statistic, model and stratum."""
         return frame(self.measurements())
+
+    @classmethod
+    def load(cls, directory: str | Path) -> GapReport:
+        """A report that was written: its stored scores, evaluated again with its stored options.
+
+        Raises:
+            InputError: the directory holds no gap report.
+        """
+        folder = Path(directory)
+        if not (folder / "gap.json").is_file():
+            raise InputError(f"{str(folder)!r} holds no gap.json: name the directory of a gap report")
+        facts = json.loads((folder / "gap.json").read_text(encoding="utf-8"))["provenance"]
+        table = dataclasses.replace(ScoreTable.read(folder / "scores.parquet"), name=facts["scores"]["name"])
+        return gap_from_scores(table, **facts["options"])
 
     def summary(self) -> str:
         """The verdicts, in sentences with their numbers."""

@@ -77,6 +77,14 @@ class ScoreTable:
         """The rows of one model."""
         return self.frame.loc[self.frame.model == model].reset_index(drop=True)
 
+    def given(self) -> pd.DataFrame:
+        """The table without the columns that it was read without: what :meth:`read` takes back."""
+        left_out = [] if self.strata else ["stratum"]
+        left_out += [] if any(self.models) else ["model"]
+        left_out += [name for name in ("expressed", "claim") if np.isnan(np.asarray(self.frame[name])).all()]
+        left_out += ["question"] if list(self.frame.question) == list(self.frame.group) else []
+        return self.frame.drop(columns=left_out)
+
     def __len__(self) -> int:
         """Statements: rows of one model."""
         return len(self.frame) // len(self.models)

@@ -50,7 +50,7 @@ class Criterion:
         excess, allowed = self.value - self.expected, self.tolerance + 1e-12 * abs(self.expected)
         low = self.side == "at most" or excess >= -allowed
         high = self.side == "at least" or excess <= allowed
-        return not math.isnan(self.value) and low and high
+        return bool(not math.isnan(self.value) and low and high)
 
     def row(self) -> dict[str, Any]:
         numbers = {key: _plain(getattr(self, key)) for key in ("value", "expected", "tolerance")}

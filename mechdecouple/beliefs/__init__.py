@@ -14,6 +14,7 @@ from mechdecouple.beliefs.claims import (
     cohen_kappa,
     cramers_v,
 )
+from mechdecouple.beliefs.erasing import ERASURE_DROP, Erasure, erase
 from mechdecouple.beliefs.gap import (
     AUROC_GAP,
     EXPRESSED_AUROC,
@@ -24,8 +25,16 @@ from mechdecouple.beliefs.gap import (
     gap,
     log_score,
 )
+from mechdecouple.beliefs.hidden_knowledge import HiddenKnowledge, hidden_knowledge
 from mechdecouple.beliefs.measure import Beliefs, claimed, differences, measure, measurements
+from mechdecouple.beliefs.protocol import Protocol, protocol
 from mechdecouple.beliefs.represent import REPRESENTED_AUROC, Represented, claimable, represent
+from mechdecouple.beliefs.score_verdicts import GapVerdict, verdicts
+from mechdecouple.beliefs.scores import GapReport, gap_from_scores
+from mechdecouple.beliefs.steering import STEERING_NIE, STEERING_NIE_MIRROR, Steering, steer
+from mechdecouple.beliefs.subspace import COMPREHENSIVENESS, SUFFICIENCY, SubspaceAblation, ablate_subspace
+from mechdecouple.beliefs.table import ScoreTable
+from mechdecouple.beliefs.trajectory import TRAJECTORY_GAP, Trajectories, Trajectory, trajectories, trajectory
 
 __all__ = [
     "AUROC_GAP",
@@ -33,12 +42,29 @@ __all__ = [
     "BULLSHIT_INDEX_NORMALISED",
     "CLAIM_CORRELATION",
     "CLAIM_RATE",
+    "COMPREHENSIVENESS",
+    "ERASURE_DROP",
     "EXPRESSED_AUROC",
     "REPRESENTED_AUROC",
     "REPRESENTED_AUROC_SELECTED",
+    "STEERING_NIE",
+    "STEERING_NIE_MIRROR",
+    "SUFFICIENCY",
+    "TRAJECTORY_GAP",
     "Beliefs",
+    "Erasure",
     "Gap",
+    "GapReport",
+    "GapVerdict",
+    "HiddenKnowledge",
+    "Protocol",
     "Represented",
+    "ScoreTable",
+    "Steering",
+    "SubspaceAblation",
+    "Trajectories",
+    "Trajectory",
+    "ablate_subspace",
     "brier",
     "bullshit_index",
     "bullshit_index_excess",
@@ -52,9 +78,17 @@ __all__ = [
     "cohen_kappa",
     "cramers_v",
     "differences",
+    "erase",
     "gap",
+    "gap_from_scores",
+    "hidden_knowledge",
     "log_score",
     "measure",
     "measurements",
+    "protocol",
     "represent",
+    "steer",
+    "trajectories",
+    "trajectory",
+    "verdicts",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mechdecouple.cli import commands as run
-from mechdecouple.cli import sae
+from mechdecouple.cli import gap, sae
 from mechdecouple.errors import InputError
 
 FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration")
@@ -88,6 +88,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     extract.set_defaults(run=run.extract)
 
     sae.add(commands)
+    gap.add(commands)
 
     report = commands.add_parser("report", help="write the report of a finished comparison again")
     report.add_argument("directory", type=Path, help="the --out of a compare job")

@@ -13,6 +13,9 @@ from mechdecouple.probes import _checks
 from mechdecouple.probes.probe import calibration_fold, platt
 from mechdecouple.stats import weighted_auroc
 
+_ROUNDING = 1e-10
+"""Spread of scores, as a share of the length of what is scored, that rounding alone may give."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PairProbe:
@@ -134,11 +137,16 @@ class Pairs:
     ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " two"], float, float, float, int]:
         """The read-out turned so that the labelled fold ranks right, and calibrated there.
 
+        A read-out that scores all pairs alike, up to rounding, has found nothing: its weights become zero.
+
         Returns:
             the first six attributes of a ``PairProbe``.
         """
         y = self.y[self.labelled].astype(np.int64)
-        score = (self.pos[self.labelled] - self.neg[self.labelled]) @ weights / 2 + (bias[0] - bias[1]) / 2
+        score = (self.pos - self.neg) @ weights / 2 + (bias[0] - bias[1]) / 2
+        if score.std() <= _ROUNDING * np.linalg.norm(weights) * np.sqrt(np.square(self.pos).sum(axis=1).mean()):
+            weights, bias, score = np.zeros_like(weights), np.zeros_like(bias), np.zeros_like(score)
+        score = score[self.labelled]
         auroc = float(weighted_auroc(score, y))
         sign = -1.0 if auroc < 0.5 else 1.0
         slope, offset = platt(sign * score, y)
@@ -184,10 +192,7 @@ def _declared(
 
 
 def principal_axis(rows: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " r"]]:
-    """Unit vector of the largest mean square of the rows, and the mean squares along all axes, largest first.
-
-    The vector is zero where the rows are.
-    """
+    """Unit vector of the largest mean square of the rows, and the mean squares along all axes, largest first."""
     n, d = rows.shape
     if d <= n:
         energy, axes = np.linalg.eigh(rows.T @ rows / n)
@@ -196,6 +201,4 @@ def principal_axis(rows: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " 
         energy, axes = np.linalg.eigh(rows @ rows.T / n)
         axis = rows.T @ axes[:, -1]
         axis /= max(float(np.linalg.norm(axis)), 1e-300)
-    if not energy[-1] > 0:
-        axis = np.zeros(d)
     return axis, np.maximum(energy[::-1], 0.0)

@@ -8,6 +8,7 @@ from mechdecouple.probes.crc import CrcFitter
 from mechdecouple.probes.lat import LatFitter
 from mechdecouple.probes.pairs import PairProbe, Pairs, principal_axis
 from mechdecouple.probes.probe import platt
+from mechdecouple.probes.vinc import VincFitter
 from mechdecouple.stats import weighted_auroc
 
 FITTERS = [CcsFitter(steps=300), CrcFitter(), LatFitter()]
@@ -80,6 +81,16 @@ def test_pairs_of_equal_members_say_nothing(contrast_pairs, fitter):
     probe = fitter.fit(c.pos, c.pos, c.y, c.groups)
     assert np.ptp(probe.predict_proba(c.pos, c.pos)) == 0
     assert probe.sign_auroc == 0.5
+    assert not probe.direction.any()
+
+
+def test_pairs_that_all_differ_alike_say_nothing(contrast_pairs):
+    c = contrast_pairs(n=60)
+    neg = c.pos + np.linspace(10, 11, 8)
+    for fitter in (*FITTERS, VincFitter()):
+        probe = fitter.fit(c.pos, neg, c.y, c.groups)
+        assert not probe.weights.any()
+        assert probe.predict_proba(c.pos, neg) == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_pair_consistent_distractor_captures_the_unsupervised_probes_and_no_supervised_one(contrast_pairs):

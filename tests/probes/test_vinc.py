@@ -100,5 +100,7 @@ def test_unusable_weights_and_clusters_are_refused(contrast_pairs):
         VincFitter(variance=0.0, negation=0.0).fit(c.pos, c.neg, c.y)
     with pytest.raises(InputError, match="cluster s0 lies in several groups"):
         VincFitter().fit(c.pos, c.neg, c.y, c.groups, clusters=np.array([f"s{i // 4}" for i in range(40)]))
+    with pytest.raises(InputError, match="group 2 lies both in and outside the labelled fold"):
+        VincFitter().fit(c.pos, c.neg, c.y, clusters=np.arange(40) // 5, labelled=np.arange(40) < 12)
     with pytest.raises(InputError, match=r"expected \(40,\)"):
         VincFitter().fit(c.pos, c.neg, c.y, c.groups, clusters=np.arange(39))

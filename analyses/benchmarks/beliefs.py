@@ -10,15 +10,16 @@ log-likelihood, length, layer 0 and an untrained model.
 Loops of scikit-learn that do the same, each measured on a subset and extrapolated by its share:
 
 `same fits`: what `represent` fits, one fit after another: `LogisticRegression` for each layer, pair of folds and
-penalty, and one a fold for the end; for each labelling (the true one and the permuted ones) `Ridge` for each layer,
-set of folds and penalty, on the 1,500 rows that `represent` takes at most, scored by `roc_auc_score`.
+penalty, and one a fold for the end (a fifth of the groups kept aside to calibrate it, as ours does); for each labelling
+(the true one and the permuted ones) `Ridge` for each layer, set of folds and penalty, on the 1,500 rows that
+`represent` takes at most; every held-out score by `roc_auc_score`.
 `same fits, targets at once`: the same, but each `Ridge` fits all labellings as targets of one call.
 `logistic throughout`: the logistic selection once more for each permutation, as a plain reading of "permute the whole
 pipeline" has it.
 
 All run in turn in one process after a warm-up of ours; times are processor time of all threads, which neighbours on a
-shared machine disturb less; ratios are the loop's time over ours. `AUROC` is the selected AUROC by ours and by the
-loop's logistic selection on the layers measured.
+shared machine disturb less; ratios are the loop's time over ours. `AUROC` is that of
+the middle layer, the mean over folds, by ours (which may choose mass-mean) and by the loop's logistic selection.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ from mechdecouple.beliefs.null import permute_by_group
 from mechdecouple.beliefs.protocol import protocol
 from mechdecouple.probes import grouped_folds
 from mechdecouple.probes.many import PATH
+from mechdecouple.probes.probe import calibration_fold
 
 FOLDS, LAYERS, PERMUTATIONS, NULL_ROWS = 5, 12, 200, 1500
 RIDGE = (0.01, 0.3)
 
 
-def logistic_loop(layer: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
-    """Nested selection of the penalty by log-loss, one fit after another; its AUROC."""
+def logistic_loop(layer: np.ndarray, y: np.ndarray, groups: np.ndarray, fold: np.ndarray) -> float:
+    """Nested selection of the penalty by log-loss, one fit after another; its AUROC, the mean over folds."""
     loss = np.zeros((FOLDS, len(PATH)))
     for f, g in itertools.combinations(range(FOLDS), 2):
         found = fitted(layer, y, (fold != f) & (fold != g), PATH)
@@ -65,7 +67,9 @@ def logistic_loop(layer: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
                 roc_auc_score(y[rows], score[rows])
     each = []
     for f in range(FOLDS):
-        score = fitted(layer, y, fold != f, (PATH[int(loss[f].argmin())],))[0]
+        rest = np.flatnonzero(fold != f)
+        train = np.isin(np.arange(len(y)), rest[~calibration_fold(y[rest], groups[rest], 0.2, 0)])
+        score = fitted(layer, y, train, (PATH[int(loss[f].argmin())],))[0]
         each.append(roc_auc_score(y[fold == f], score[fold == f]))
     return float(np.mean(each))
 
@@ -73,17 +77,17 @@ def logistic_loop(layer: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
 def ridge_loop(layer: np.ndarray, labels: np.ndarray, fold: np.ndarray, at_once: bool) -> None:
     """The ridge selection of each labelling [r, n], by single fits or with all labellings as targets."""
     sets = [*itertools.combinations(range(FOLDS), 2), *((f,) for f in range(FOLDS))]
-    for group in [labels] if at_once else labels[:, None]:
-        for left_out in sets:
-            train = ~np.isin(fold, left_out)
-            scaler = StandardScaler().fit(layer[train])
-            Z, everything = scaler.transform(layer[train]), scaler.transform(layer)
-            for penalty in RIDGE:
-                model = Ridge(alpha=penalty * len(Z)).fit(Z, group[:, train].T)
-                score = model.predict(everything).reshape(len(everything), -1)
-                for f in left_out:
-                    for label, column in zip(group, score.T, strict=True):
-                        roc_auc_score(label[fold == f], column[fold == f])
+    groups = [labels] if at_once else labels[:, None]
+    for left_out in sets:
+        train = ~np.isin(fold, left_out)
+        scaler = StandardScaler().fit(layer[train])
+        Z, everything = scaler.transform(layer[train]), scaler.transform(layer)
+        for penalty, group in itertools.product(RIDGE, groups):
+            model = Ridge(alpha=penalty * len(Z)).fit(Z, group[:, train].T)
+            score = model.predict(everything).reshape(len(everything), -1)
+            for f in left_out:
+                for label, column in zip(group, score.T, strict=True):
+                    roc_auc_score(label[fold == f], column[fold == f])
 
 
 def cpu(work: Callable) -> tuple[float, object]:
@@ -125,13 +129,15 @@ def measure(n: int, d: int, n_layers: int, permutations: int, repeats: int) -> l
         times = {}
         times["represent"], ours = cpu(reading)
         times["protocol"], _ = cpu(everything)
-        logistic, theirs = cpu(lambda: logistic_loop(middle, y, fold))
+        logistic, theirs = cpu(lambda: logistic_loop(middle, y, groups, fold))
         single, _ = cpu(lambda: ridge_loop(middle[kept], labels[:few], fold[kept], False))
         together, _ = cpu(lambda: ridge_loop(middle[kept], labels, fold[kept], True))
         times["same fits"] = n_layers * (logistic + single * len(labels) / few)
         times["same fits, targets at once"] = n_layers * (logistic + together)
         times["logistic throughout"] = n_layers * logistic * len(labels)
-        aurocs = {"ours": ours.auroc[f"layer {n_layers // 2}"], "loop": theirs}
+        score = ours.scores[f"layer {n_layers // 2}"]
+        each = [roc_auc_score(y[fold == f], score[fold == f]) for f in range(FOLDS)]
+        aurocs = {"ours": float(np.mean(each)), "loop": theirs}
         for name, seconds in times.items():
             found.setdefault(name, []).append(seconds)
     rows = []

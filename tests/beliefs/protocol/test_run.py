@@ -98,11 +98,12 @@ def test_conditions_are_read_by_honest_probes_only(world, rng):
 
     def read(second: np.ndarray):
         X = np.concatenate([X_honest, second])
-        return protocol({"h": X}, truth, groups, honest_mask=honest, conditions=condition, **QUICK)
+        half = {"half": np.r_[np.arange(240) % 4 < 2, np.zeros(240, bool)]}
+        return protocol({"h": X}, truth, groups, honest_mask=honest, conditions=condition, strata=half, **QUICK)
 
     X_honest = w.layer(rng)
     kept, lost, same = read(w.layer(rng) + 3), read(w.layer(rng, -1.5)), read(X_honest)
-    assert kept.auroc == lost.auroc == same.auroc
+    assert kept.auroc == lost.auroc == same.auroc and kept.strata == lost.strata
     assert kept.conditions["liar"].low > 0.9 and kept.identity["condition"].low > 0.95
     assert lost.conditions["liar"].high < 0.1
     assert holds(lost, "Is it there under every condition?") is False

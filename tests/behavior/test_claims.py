@@ -66,8 +66,10 @@ def test_any_column_of_claims_is_one_draw():
     task = Task.from_frame(
         pd.DataFrame({"tokens": ["0"] * 2000, "choices": [["1", "2"]] * 2000, "answer": "1"}), affirm="1"
     )
-    columns = sample_claims(model, task, 20).claims.mean(axis=0)
-    np.testing.assert_allclose(columns, 0.5, atol=0.05)
+    claims = sample_claims(model, task, 20).claims
+    np.testing.assert_allclose(claims.mean(axis=0), 0.5, atol=0.05)
+    assert (claims[:, 0] == claims[:, 1]).mean() == pytest.approx(0.5, abs=0.05)
+    assert (claims[:, 0] == claims[:, -1]).mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_temperature_sharpens_and_zero_is_greedy():

@@ -64,6 +64,16 @@ def test_the_average_is_over_the_orders_read_one_by_one(lm, letters):
     assert list(got.frame()["spread"]) == list(got.spread)
 
 
+def test_items_with_fewer_orders_are_judged_by_their_own(lm):
+    choices = (("Yes", "No"), ("No", "Yes"), ("Yes", "No", "maybe"))
+    steady = []
+    for prompt in PROMPTS:
+        got = read_orders(lm, make(choices, [prompt] * 3))
+        assert got.steady[0] == got.steady[1]
+        steady.append(got.steady[0])
+    assert any(steady)
+
+
 def test_without_an_affirming_choice_the_spread_is_that_of_the_answer(lm):
     got = read_orders(lm, dataclasses.replace(make(), affirm=None))
     chosen = got.by_order[:, np.arange(3), got.answers.choice]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mechdecouple import stats
-from mechdecouple.beliefs.trajectory import Trajectories, _auroc, trajectories, trajectory
+from mechdecouple.beliefs.trajectory import Trajectories, _auroc, _believed, trajectories, trajectory
 from mechdecouple.errors import InputError, MismatchError, ModelError
 from mechdecouple.models import untrained
+from mechdecouple.probes import grouped_folds
 from mechdecouple.refs import load, load_task
 from mechdecouple.tasks import Task
 
@@ -46,6 +47,18 @@ def test_the_truth_travels_to_the_answer_when_asked_honestly_and_stops_under_pre
 def test_reading_is_the_same_in_all_conditions_before_the_condition_is_read(fractured):
     honest, pressed = (fractured.represented["position_statement", c] for c in fractured.conditions)
     np.testing.assert_allclose(honest.value, pressed.value, atol=1e-6)
+
+
+def test_beliefs_come_from_honest_rows_of_other_groups_alone():
+    rng = np.random.default_rng(0)
+    n, truth = 160, np.arange(160) % 2
+    X, group, honest = rng.normal(size=(n, 120)), np.arange(n) // 4, np.arange(n) % 4 < 2
+    fold = grouped_folds(truth, group, 5, 0)
+    score = _believed(X, truth, group, honest, fold, 0)
+    # noise, as many columns as rows: a probe that had seen the rows would tell them apart
+    assert 0.3 < stats.weighted_auroc(score, truth) < 0.7
+    pressed = np.where(honest[:, None], X, 9 * X[::-1])
+    np.testing.assert_array_equal(_believed(pressed, truth, group, honest, fold, 0)[honest], score[honest])
 
 
 def test_replicates_are_those_of_the_jackknife():

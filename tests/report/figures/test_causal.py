@@ -18,9 +18,10 @@ def near(value, null=0.0):
 
 
 def steering(**other):
-    facts = dict(model="m", hook_point="h", position="last", nie=near(1.01), mirror=near(0.93),
-                 random=np.array([0.02]), random_mirror=np.array([-0.01]), decodable=near(0.9), spread=near(0.8), length=2.0, used=True)  # fmt: skip
-    return Steering(**{**facts, **other})
+    random = {"random": np.array([0.02]), "random_mirror": np.array([-0.01])}
+    effects = {"nie": near(1.01), "mirror": near(0.93), "decodable": near(0.9), "spread": near(0.8)}
+    facts = {"model": "m", "hook_point": "h", "position": "last", "length": 2.0, "used": True, **random, **effects}
+    return Steering(**(facts | other))
 
 
 def erasure(drop=None):

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from mechdecouple import behavior, beliefs, probes, sae, structure
+from mechdecouple.beliefs._reading import DECODABLE
+from mechdecouple.beliefs.gap_metrics import GAP_METRICS, KNOWLEDGE_METRICS
+from mechdecouple.beliefs.protocol import (
+    BEYOND_AUROC,
+    IDENTITY_AUROC,
+    LEFT_OUT_AUROC,
+    READ_AUROC,
+    SURFACE_AUROC,
+    SURFACE_CORRELATION,
+    TRANSFER_AUROC,
+    WITHIN_DECILES_AUROC,
+)
 from mechdecouple.compare import controls, latents
 from mechdecouple.compare.ancestry import grafting, mean_state, shared, weight_change
 from mechdecouple.compare.gate import AGREEMENT, PERFORMANCE
@@ -128,11 +140,41 @@ _DECLARED = (
     beliefs.BULLSHIT_INDEX,
     beliefs.BULLSHIT_INDEX_NORMALISED,
     beliefs.CLAIM_RATE,
+    *GAP_METRICS.values(),
+    *KNOWLEDGE_METRICS.values(),
+    READ_AUROC,
+    TRANSFER_AUROC,
+    LEFT_OUT_AUROC,
+    WITHIN_DECILES_AUROC,
+    SURFACE_CORRELATION,
+    SURFACE_AUROC,
+    IDENTITY_AUROC,
+    BEYOND_AUROC,
+    beliefs.TRAJECTORY_GAP,
+    DECODABLE,
+    beliefs.STEERING_NIE,
+    beliefs.STEERING_NIE_MIRROR,
+    beliefs.ERASURE_DROP,
+    beliefs.COMPREHENSIVENESS,
+    beliefs.SUFFICIENCY,
     PERFORMANCE,
     AGREEMENT,
     behavior.BRIER,
     behavior.ECE_DEBIASED,
+    behavior.SMOOTH_ECE,
+    behavior.ECE_SWEEP,
     behavior.OPTION_MASS,
+    behavior.ORDER_SPREAD,
+    behavior.P_TRUE,
+    behavior.SAMPLED_CLAIM_RATE,
+    behavior.CLAIM_FAILURES,
+    behavior.VERBALISED_CONFIDENCE,
+    behavior.CONFIDENCE_FAILURES,
+    behavior.PROMPT_SENSITIVITY,
+    behavior.CONFIDENCE_ROBUSTNESS,
+    behavior.MEAN_SCORE,
+    behavior.APTITUDE,
+    behavior.UNRELIABILITY,
     ARM_SHARE,
 )
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers
+from mechdecouple.beliefs import GapReport, Trajectories, Trajectory
 from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.errors import InputError
 from mechdecouple.report.figures import (
@@ -38,11 +39,13 @@ from mechdecouple.report.figures.evaluation import (
     draw_spliced,
     draw_splitting,
 )
+from mechdecouple.report.figures.gap import draw_gap
 from mechdecouple.report.figures.many import draw_many
 from mechdecouple.report.figures.matching import draw_matching, draw_sharing
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.figures.single import draw_activations, draw_answers
 from mechdecouple.report.figures.training import draw_training
+from mechdecouple.report.figures.trajectory import draw_trajectory
 from mechdecouple.report.style import COLUMN, new_figure, styled
 from mechdecouple.report.view import View
 from mechdecouple.sae import (
@@ -97,6 +100,9 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     Crosscoder: draw_crosscoder,
     CrosscoderEvaluation: draw_crosscoder_evaluation,
     Exclusivity: draw_exclusivity,
+    GapReport: draw_gap,
+    Trajectory: draw_trajectory,
+    Trajectories: draw_trajectory,
 }
 
 
@@ -106,7 +112,8 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
     Args:
         result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence); of
             sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
-            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity.
+            SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity; of
+            beliefs a GapReport or Trajectories.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
             ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel

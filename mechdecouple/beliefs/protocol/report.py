@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mechdecouple.beliefs.protocol import controls
 from mechdecouple.beliefs.protocol.auroc import READ_AUROC
-from mechdecouple.beliefs.protocol.statement import Claim, claims
+from mechdecouple.beliefs.protocol.statement import Claim, claims, verdict
 from mechdecouple.beliefs.protocol.transfer import LEFT_OUT_AUROC, TRANSFER_AUROC
 from mechdecouple.beliefs.represent import Represented
 from mechdecouple.probes import PROBE_SELECTIVITY
@@ -64,9 +64,14 @@ class Protocol:
         return not self.represented.reason and all(claim.holds is not False for claim in self.claims)
 
     @property
+    def verdict(self) -> str:
+        """What may be claimed, in one sentence; its limits; what was left open."""
+        return verdict(self)
+
+    @property
     def statement(self) -> str:
-        """The claims in plain words, one sentence a control."""
-        return " ".join(claim.sentence for claim in self.claims)
+        """The verdict, then every claim in plain words, one sentence a control."""
+        return " ".join([self.verdict, *(claim.sentence for claim in self.claims)])
 
     def generalisation(self) -> pd.DataFrame:
         """AUROC by train context (rows) × test context (columns), with the row ``all others`` of those left out."""
@@ -124,7 +129,7 @@ class Protocol:
             for claim in self.claims
         )
         head = "<tr><th>claim</th><th>holds</th><th>why</th></tr>"
-        parts = [f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"]
+        parts = [f"<p>{html.escape(self.verdict)}</p>", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"]
         if self.left_out:
             parts.append("<p>AUROC by training context (rows) and test context (columns):</p>")
             parts.append(self.generalisation().to_html(float_format="{:.3f}".format, na_rep="undefined"))

@@ -63,6 +63,22 @@ def claims(found: Protocol) -> tuple[Claim, ...]:
     return gate, *others
 
 
+def verdict(found: Protocol) -> str:
+    """One sentence on what may be claimed, then the questions that limit it and those left open."""
+    name = found.model or "the model"
+    if found.claims[0].holds is not True:
+        return f"It may not be claimed that {name} represents the truth."
+    sentence = (
+        f"It may be claimed that the truth of honest statements of unseen groups can be read linearly from {name} at "
+        f"{found.represented.hook_point} (AUROC {found.auroc})."
+    )
+    for holds, words in ((False, "Answered with no"), (None, "Left open")):
+        questions = [claim.question for claim in found.claims if claim.holds is holds]
+        if questions:
+            sentence += f" {words}: {' '.join(questions)}"
+    return sentence
+
+
 def _selective(estimate: Estimate) -> Claim:
     question = "Is it the statement's truth, not its identity?"
     if math.isnan(estimate.value):

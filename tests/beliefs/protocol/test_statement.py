@@ -74,6 +74,18 @@ def test_nothing_else_is_said_behind_a_shut_gate(found):
     assert [claim.holds for claim in shut.claims] == [False, False] and not shut.passed
 
 
+def test_the_verdict_says_what_may_be_claimed_and_its_limits(found):
+    assert found.verdict.startswith("It may be claimed that") and "from the model at h (AUROC" in found.verdict
+    assert "Answered with no" not in found.verdict and "Left open" in found.verdict
+    limited = dataclasses.replace(found, left_out={"a": above(0.5, 0.4)}, model="m")
+    assert "Answered with no: Does it carry over" in limited.verdict and "from m at" in limited.verdict
+    shut = dataclasses.replace(found, represented=dataclasses.replace(found.represented, p=0.5))
+    nothing = dataclasses.replace(found, represented=dataclasses.replace(found.represented, reason="one class"))
+    for report in (shut, nothing):
+        assert report.verdict == "It may not be claimed that the model represents the truth."
+        assert report.statement.startswith(report.verdict)
+
+
 def test_names_are_escaped(found):
     changed = dataclasses.replace(found, strata={("<script>", "x"): above(0.5, 0.4)})
     assert "<script>" not in changed._repr_html_()

@@ -81,3 +81,18 @@ def test_a_context_too_small_to_train_on_is_still_tested_on(world, rng):
     matrix, left_out = transfer(reader({"h": w.layer(rng)}), table(w.truth, w.groups), context)
     assert "only 6 groups hold an honest true statement" in matrix["few", "a"].reason
     assert matrix["a", "few"].value > 0.8 and left_out["few"].value > 0.8
+
+
+@pytest.mark.slow
+def test_noise_carries_over_at_most_at_the_declared_rate(world, rng):
+    """Lower ends of 95 % intervals lie above chance in about one of forty; AUROCs sit at chance."""
+    above, value = [], []
+    for _ in range(150):
+        w = world(240, ("a", "b"))
+        matrix, _ = transfer(
+            reader({"h": w.layer(rng, 0.0), "k": w.layer(rng, 0.0)}), table(w.truth, w.groups), w.context
+        )
+        above += [estimate.low > 0.5 for estimate in matrix.values()]
+        value += [estimate.value for estimate in matrix.values()]
+    assert np.mean(above) <= 0.06
+    assert np.mean(value) == pytest.approx(0.5, abs=0.01)

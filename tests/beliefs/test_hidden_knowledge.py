@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from mechdecouple.beliefs.hidden_knowledge import hidden_knowledge, knowledge
@@ -135,3 +136,25 @@ def test_frame_and_html(answers):
     found = hidden_knowledge(question, truth, score, score, n_resamples=10)
     table = found.frame().set_index("statistic")
     assert table.loc["hidden_knowledge", "value"] == 0 and "knowledge star internal" in found._repr_html_()
+
+
+def _coverage(simulations: int, n_resamples: int) -> float:
+    """Share of intervals that hold the true difference; answers to one question share their noise."""
+    rng, hits = np.random.default_rng(11), 0
+    expected = norm.cdf(1.6 / np.sqrt(2)) - norm.cdf(0.8 / np.sqrt(2))
+    truth, question = np.tile([1.0, 1.0, 0.0, 0.0], 60), np.arange(240) // 4
+    for i in range(simulations):
+        shared = np.repeat(rng.normal(size=(60, 2)), 4, axis=0)
+        b, p = (shared + rng.normal(size=(240, 2)) + truth[:, None] * [1.6, 0.8]).T
+        low, high = hidden_knowledge(question, truth, b, p, n_resamples=n_resamples, seed=i).hidden_knowledge.interval()
+        hits += low <= expected <= high
+    return hits / simulations
+
+
+def test_the_interval_covers():
+    assert _coverage(100, 300) >= 0.89, "three standard errors below .95 at 100 simulations"
+
+
+@pytest.mark.slow
+def test_the_interval_covers_at_its_level():
+    assert 0.93 <= _coverage(1000, 1000) <= 0.97

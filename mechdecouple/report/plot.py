@@ -23,6 +23,7 @@ from mechdecouple.report.figures import (
     controls,
     differences,
     features,
+    gap,
     gate,
     overview,
     robustness,
@@ -39,13 +40,12 @@ from mechdecouple.report.figures.evaluation import (
     draw_spliced,
     draw_splitting,
 )
-from mechdecouple.report.figures.gap import draw_gap
 from mechdecouple.report.figures.many import draw_many
 from mechdecouple.report.figures.matching import draw_matching, draw_sharing
 from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.figures.single import draw_activations, draw_answers
 from mechdecouple.report.figures.training import draw_training
-from mechdecouple.report.figures.trajectory import draw_trajectory
+from mechdecouple.report.figures.trajectory import draw_trajectory, figure_trajectory
 from mechdecouple.report.style import COLUMN, new_figure, styled
 from mechdecouple.report.view import View
 from mechdecouple.sae import (
@@ -100,10 +100,17 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     Crosscoder: draw_crosscoder,
     CrosscoderEvaluation: draw_crosscoder_evaluation,
     Exclusivity: draw_exclusivity,
-    GapReport: draw_gap,
+    GapReport: gap.draw_gap,
     Trajectory: draw_trajectory,
     Trajectories: draw_trajectory,
 }
+
+_WHOLE: dict[type, Callable[[Any], Figure]] = {
+    GapReport: gap.figure,
+    Trajectory: figure_trajectory,
+    Trajectories: figure_trajectory,
+}
+"""Results that have several panels where they are given a figure of their own."""
 
 
 def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure | Axes:
@@ -138,6 +145,8 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         raise InputError(f"plot cannot draw a {type(result).__name__}; it draws {known}")
     if kind is not None:
         raise InputError(f"kind {kind!r}: a {type(result).__name__} is drawn in one way; leave kind out")
+    if ax is None and type(result) in _WHOLE:
+        return _WHOLE[type(result)](result)
     with styled():
         if ax is not None:
             draw(result, ax)

@@ -59,7 +59,8 @@ class Reader:
 
     @classmethod
     def of(cls, model: HookedModel, task: Task, position: str = "last", chat: bool = False) -> Reader:
-        """
+        """Make a model ready; ``position`` is ``"last"`` or a ``position_*`` column.
+
         Raises:
             InputError: a position that is not one token of each item.
             ModelError, TaskError: the task does not fit the model.
@@ -110,8 +111,9 @@ class Reader:
         def of(x: Tensor) -> Tensor:
             flat = x.reshape(len(x), -1)
             if kept is not None:
-                rows = kept.setdefault(point, np.full((len(self.task), flat.shape[1]), np.nan))
-                rows[items] = flat.double().cpu().numpy()
+                if point not in kept:
+                    kept[point] = np.full((len(self.task), flat.shape[1]), np.nan)
+                kept[point][items] = flat.double().cpu().numpy()
             return change(flat, items).to(x.dtype).reshape(x.shape)
 
         return splice(of, at)
@@ -120,6 +122,8 @@ class Reader:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Halves:
     """One model on two halves of the groups: what is fitted on the honest items of one is tried on the other.
+
+    Intervals of what is tried hold what was fitted as it is.
 
     Attributes:
         fit, held: readers of either half, statements of known truth only.

@@ -116,7 +116,8 @@ def erase(
     Erasers are fitted on honest statements of half of the groups, each on activations in which all earlier layers are
     erased already, and tried on the other half. Fitted independently they erase more than the truth: what one layer
     took off is taken off again from activations that no longer hold it. The control erases labels dealt out at random,
-    in the same way.
+    in the same way. Intervals hold what was fitted as it is; of tasks with two classes, class 1 is the one that
+    asserts.
 
     Args:
         hook_points: in any order; the embedding and the residual stream after each layer by default.

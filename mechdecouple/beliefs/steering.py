@@ -121,8 +121,9 @@ def steer(
 
     θ̂ is a probe's unit direction and Δμ the difference of the class means, both from honest statements of half of the
     groups; statements of the other half are moved at one token. With p̄ the mean asserted probability, the normalised
-    indirect effect is (p̄*_false − p̄_false) / (p̄_true − p̄_false), its mirror (p̄*_true − p̄_true) / (p̄_false − p̄_true)
-    (Marks & Tegmark, arXiv 2310.06824, whose P(true) − P(false) is 2p − 1 here: an affine map changes nothing).
+    indirect effect is (p̄*_false − p̄_false) / (p̄_true − p̄_false), its mirror (p̄*_true − p̄_true) / (p̄_false −
+    p̄_true) (Marks & Tegmark, arXiv 2310.06824, whose P(true) − P(false) is 2p − 1 here: an affine map changes
+    nothing). Intervals hold what was fitted as it is; of tasks with two classes, class 1 is the one that asserts.
 
     Args:
         position: ``"last"``, or a ``position_*`` column: the one token that is moved. Tensor inputs: ``"last"``.

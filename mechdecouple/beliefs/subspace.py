@@ -130,7 +130,8 @@ def ablate_subspace(
     """Comprehensiveness and sufficiency (DeYoung et al., arXiv 1911.03429) of what tells true from false at one place.
 
     Subspaces are found on honest statements of half of the groups and tried on the other half, at one token. Taken
-    away: x − P(x − μ); left alone: μ + P(x − μ), with P the projection and μ the mean of the fitted half.
+    away: x − P(x − μ); left alone: μ + P(x − μ), with P the projection and μ the mean of the fitted half. Intervals
+    hold what was fitted as it is; of tasks with two classes, class 1 is the one that asserts.
 
     Args:
         position: ``"last"``, or a ``position_*`` column: the one token that is changed. Tensor inputs: ``"last"``.

@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from mechdecouple import stats
+from mechdecouple.beliefs._curves import auroc_replicates, believed
 from mechdecouple.beliefs.lens import logit_lens
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.extract import extract
 from mechdecouple.models import HookedModel
-from mechdecouple.probes import MassMeanFitter, grouped_folds
-from mechdecouple.results import Metric
-from mechdecouple.stats import Replicates, weighted_auroc
+from mechdecouple.probes import grouped_folds
+from mechdecouple.results import Estimate, Measurement, Metric
+from mechdecouple.stats import Replicates
 from mechdecouple.tasks import Task
 
 TRAJECTORY_GAP = Metric(
@@ -35,8 +36,6 @@ REACHED = 0.75
 """AUROC from which the truth counts as read, or said; below 1 less this, as said the other way round."""
 
 _FOLDS, _BLOCKS, _MIN_GROUPS = 5, 20, 10
-# Calibrated scores of equal activations agree to rounding; they are ties.
-_DECIMALS = 9
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,6 +75,16 @@ class Trajectory:
             known = "; ".join(f"{p}, {c or 'all items'}" for p, c in self.represented)
             raise InputError(f"nothing was read at {position}, {condition}; there are {known}")
         return self.represented[position, condition] - self.expressed[condition]
+
+    def measurements(self) -> list[Measurement]:
+        """The gap of every layer, position and condition; none where nothing is expressed."""
+        if self.reason:
+            return []
+        return [
+            _row(gap.estimate(TRAJECTORY_GAP, null=0.0, p=gap.p_differs(0.0)), self, layer, position, condition)
+            for position, condition in self.represented
+            for layer, gap in enumerate(self.gap(condition, position))
+        ]
 
     @property
     def sentence(self) -> str:
@@ -147,8 +156,23 @@ class Trajectories:
             raise MismatchError(f"{self.a.model} has {layers[0]} layers, {self.b.model} {layers[1]}: none to pair")
         return self.a.gap(condition, position) - self.b.gap(condition, position)
 
+    def measurements(self) -> list[Measurement]:
+        """The gaps of both, and where their layers pair, gap of A less gap of B."""
+        out = [*self.a.measurements(), *self.b.measurements()]
+        if self.a.reason or self.b.reason or len(self.a.hook_points) != len(self.b.hook_points):
+            return out
+        metric = TRAJECTORY_GAP.contrasted()
+        for position, condition in self.a.represented:
+            for layer, paired in enumerate(self.difference(condition, position)):
+                estimate = paired.estimate(metric, null=0.0, p=paired.p_differs(0.0))
+                row = _row(estimate, self.a, layer, position, condition)
+                other = self.b.hook_points[layer]
+                out.append(dataclasses.replace(row, model_b=self.b.model, hook_point_b=other))
+        return out
+
     @property
     def sentence(self) -> str:
+        """What each of them reads and says."""
         return f"{self.a.sentence} {self.b.sentence}"
 
     def frame(self) -> pd.DataFrame:
@@ -216,12 +240,12 @@ def trajectory(
     blocks = stats.jackknife_blocks(group, _BLOCKS, seed)
 
     def curves(scores: Sequence[Float[np.ndarray, " n"]]) -> dict[str, Replicates]:
-        return {c: _auroc(np.stack(scores), t, blocks, level == c, group) for c in conditions}
+        return {c: auroc_replicates(np.stack(scores), t, blocks, level == c, group) for c in conditions}
 
     represented = {}
     for position in positions:
         acts = extract(model, part, points, position, chat=chat, progress=False)
-        read = [_believed(acts[point], t, group, honest, fold, seed) for point in points]
+        read = [believed(acts[point], t, group, honest, fold, seed) for point in points]
         represented |= {(position, c): found for c, found in curves(read).items()}
     said, reason = logit_lens(model, part, points, chat=chat)
     return Trajectory(
@@ -237,34 +261,11 @@ def trajectory(
     )
 
 
-def _believed(
-    X: Float[np.ndarray, "n d"],
-    truth: Int[np.ndarray, " n"],
-    group: np.ndarray,
-    honest: Bool[np.ndarray, " n"],
-    fold: Int[np.ndarray, " n"],
-    seed: int,
-) -> Float[np.ndarray, " n"]:
-    """Out-of-fold calibrated belief of every row; probes see honest rows of other folds only."""
-    score, X = np.empty(len(X)), np.asarray(X, np.float64)
-    for left_out in np.unique(fold):
-        fit = honest & (fold != left_out)
-        probe = MassMeanFitter("ledoit-wolf", seed=seed).fit(X[fit], truth[fit], group[fit])
-        score[fold == left_out] = probe.predict_proba(X[fold == left_out])
-    return np.round(score, _DECIMALS)
-
-
-def _auroc(
-    scores: Float[np.ndarray, "l n"],
-    truth: Int[np.ndarray, " n"],
-    blocks: Int[np.ndarray, " n"],
-    rows: Bool[np.ndarray, " n"],
-    group: np.ndarray,
-) -> Replicates:
-    """AUROC of each row of scores among ``rows``, with jackknife replicates by block."""
-    kept = np.concatenate([np.ones((1, len(blocks))), np.arange(blocks.max() + 1)[:, None] != blocks])[:, rows]
-    found = np.stack([np.asarray(weighted_auroc(one[rows], truth[rows], kept)) for one in scores], axis=1)
-    return Replicates(found[0], found[1:], "jackknife", len(np.unique(group[rows])))
+def _row(estimate: Estimate, of: Trajectory, layer: int, position: str, condition: str) -> Measurement:
+    return Measurement(
+        metric=TRAJECTORY_GAP.name, family=TRAJECTORY_GAP.family, estimate=estimate, model=of.model,
+        hook_point=of.hook_points[layer], position=position, context=condition,
+    )  # fmt: skip
 
 
 def _said(curve: Float[np.ndarray, " l"], hook_points: Sequence[str]) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mechdecouple import stats
-from mechdecouple.beliefs.trajectory import Trajectories, _auroc, _believed, trajectories, trajectory
+from mechdecouple.beliefs._curves import auroc_replicates, believed
+from mechdecouple.beliefs.trajectory import Trajectories, trajectories, trajectory
 from mechdecouple.errors import InputError, MismatchError, ModelError
 from mechdecouple.models import untrained
 from mechdecouple.probes import grouped_folds
@@ -21,7 +22,7 @@ def task(yes_no_items):
 def fractured():
     """A model that says what it represents when asked honestly, and under pressure something else."""
     whole = load_task("zoo:demo-fractured")
-    groups = np.unique(whole.groups)[::2]
+    groups = np.unique(whole.groups)[::3]
     model = load("zoo:demo-fractured")
     return trajectory(
         model, whole.select(np.flatnonzero(np.isin(whole.groups, groups))), ("position_statement", "last")
@@ -54,11 +55,11 @@ def test_beliefs_come_from_honest_rows_of_other_groups_alone():
     n, truth = 160, np.arange(160) % 2
     X, group, honest = rng.normal(size=(n, 120)), np.arange(n) // 4, np.arange(n) % 4 < 2
     fold = grouped_folds(truth, group, 5, 0)
-    score = _believed(X, truth, group, honest, fold, 0)
+    score = believed(X, truth, group, honest, fold, 0)
     # noise, as many columns as rows: a probe that had seen the rows would tell them apart
     assert 0.3 < stats.weighted_auroc(score, truth) < 0.7
     pressed = np.where(honest[:, None], X, 9 * X[::-1])
-    np.testing.assert_array_equal(_believed(pressed, truth, group, honest, fold, 0)[honest], score[honest])
+    np.testing.assert_array_equal(believed(pressed, truth, group, honest, fold, 0)[honest], score[honest])
 
 
 def test_replicates_are_those_of_the_jackknife():
@@ -66,7 +67,7 @@ def test_replicates_are_those_of_the_jackknife():
     truth, group = rng.integers(2, size=200), np.arange(200) // 2
     scores, rows = rng.normal(size=(3, 200)) + truth, np.arange(200) % 5 > 0
     blocks = stats.jackknife_blocks(group, 10)
-    found = _auroc(scores, truth, blocks, rows, group)
+    found = auroc_replicates(scores, truth, blocks, rows, group)
     for layer, one in enumerate(scores):
         s, t = one[rows], truth[rows]
         oracle = stats.jackknife(lambda r, s=s, t=t: stats.weighted_auroc(s[r], t[r]), blocks[rows])
@@ -85,6 +86,16 @@ def test_a_model_less_itself_is_zero_and_other_depths_do_not_pair(fractured):
     assert len(pair.frame()) == 2 * len(fractured.frame()) == 2 * 4 * 6
 
 
+def test_gaps_are_measurements_and_pair_by_layer(fractured):
+    rows = Trajectories(fractured, fractured).measurements()
+    assert len(rows) == 3 * 4 * 4
+    paired = [row for row in rows if row.model_b]
+    assert {row.estimate.value for row in paired} == {0.0}
+    own = {(row.position, row.context, row.hook_point): row.estimate.value for row in rows if not row.model_b}
+    last = fractured.hook_points[-1]
+    assert own["last", "pressured", last] == fractured.gap("pressured", "last").value[-1]
+
+
 def test_two_language_models_of_any_kind(gpt2_dir, llama_dir, task):
     both = trajectories(load(gpt2_dir), untrained(load(llama_dir)), task, ("mean",))
     assert both.a.conditions == ("",)
@@ -98,6 +109,7 @@ def test_models_that_express_nothing_still_have_what_they_represent(known_model,
     assert found.expressed == {}
     assert "nothing is expressed" in found.sentence
     np.testing.assert_array_equal(found.represented["last", ""].value, 1)
+    assert found.measurements() == []
     with pytest.raises(InputError, match="no gap by layer"):
         found.gap()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -39,11 +40,13 @@ def sample_texts(
     chat: bool,
     batch_tokens: int,
     edits: EditsFor | None = None,
+    decided: Callable[[int, str], bool] | None = None,
 ) -> Texts:
     """Continuations of each prompt until the end-of-text token, the end of the first line, or ``max_new_tokens``.
 
     Token tasks: exactly ``max_new_tokens`` ids, joined by spaces. Temperature 0 takes the likeliest token. Each item
-    draws from a generator of its own, so what it says does not depend on the other items.
+    draws from a generator of its own, so what it says does not depend on the other items. ``decided`` says of a task
+    row and the text so far that what follows no longer matters; the text ends there.
     """
     if n_draws < 1 or max_new_tokens < 1 or not temperature >= 0 or not np.isfinite(temperature):
         raise InputError(
@@ -76,7 +79,7 @@ def sample_texts(
                 for token, times in _draw(row, count, temperature, rngs[item]).items():
                     ends = words and token == model.tokenizer.eos_token_id
                     text = made if ends else (*made, token)
-                    if ends or step + 1 == max_new_tokens or (words and _line_ends(model, text)):
+                    if ends or step + 1 == max_new_tokens or (words and _ends(model, item, text, decided)):
                         done[item][_said(model, text, words)] += times
                     else:
                         going[item, text] = times
@@ -94,8 +97,9 @@ def _draw(logits: np.ndarray, count: int, temperature: float, rng: np.random.Gen
     return Counter(np.minimum(tokens, len(logits) - 1).tolist())
 
 
-def _line_ends(model: HookedModel, ids: tuple[int, ...]) -> bool:
-    return "\n" in _text(model.tokenizer, list(ids)).lstrip()
+def _ends(model: HookedModel, item: int, ids: tuple[int, ...], decided: Callable[[int, str], bool] | None) -> bool:
+    text = _text(model.tokenizer, list(ids)).lstrip()
+    return "\n" in text or (decided is not None and decided(item, text))
 
 
 def _said(model: HookedModel, ids: tuple[int, ...], words: bool) -> str:

@@ -123,6 +123,24 @@ def parse_choice(text: str, options: Sequence[str]) -> int:
     return fits.index(longest) if longest > 0 and fits.count(longest) == 1 else -1
 
 
+def settled(text: str, options: Sequence[str]) -> bool:
+    """Whether no continuation of a text can change what `parse_choice` reads from it.
+
+    >>> settled("Yes, it", ["Yes", "No"]), settled("Yes", ["Yes", "No"]), settled("Maybe", ["Yes", "No"])
+    (True, False, True)
+    """
+    if "\ufffd" in text:  # a character whose bytes are not all there
+        return False
+    said, names = normalise(text).lstrip("("), [normalise(option) for option in options]
+    chosen = parse_choice(text, options)
+    if chosen >= 0:
+        return len(said) > len(names[chosen]) and not any(
+            name.startswith(said) for name in names if len(name) > len(names[chosen])
+        )
+    head = said[:-1]  # the last character may yet be joined by an accent
+    return bool(head) and not any(name.startswith(head) for name in names)
+
+
 def sample_claims(
     model: HookedModel,
     task: Task,
@@ -140,7 +158,7 @@ def sample_claims(
 
     A continuation counts for the option it begins with (`parse_choice`); of token tasks, for the option whose tokens it
     begins with. Items whose options lack the affirming one make no claims. Forward passes are shared by continuations
-    that begin alike, so one-word answers cost little more than one draw.
+    that begin alike, and end once the claim is settled, so one-word answers cost little more than one draw.
 
     Args:
         temperature: 1 draws from the model as it is.
@@ -160,9 +178,10 @@ def sample_claims(
         return SampledClaims.of(claims, task.ids, level=level, reason=reason)
     if task.tokens is not None:
         max_new_tokens = max(len(option.split()) for options in task.choices for option in options)
+    choices = task.choices
     texts = sample_texts(
         model, task, n_draws=n_draws, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, chat=chat,
-        batch_tokens=batch_tokens, edits=edits,
+        batch_tokens=batch_tokens, edits=edits, decided=lambda row, text: settled(text, choices[row]),
     )  # fmt: skip
     for row, (options, drawn) in enumerate(zip(task.choices, texts, strict=True)):
         if task.affirm not in options:

@@ -8,7 +8,7 @@ import torch
 from mechdecouple import stats
 from mechdecouple.behavior import read
 from mechdecouple.behavior._sampling import sample_texts
-from mechdecouple.behavior.claims import SampledClaims, parse_choice, sample_claims
+from mechdecouple.behavior.claims import SampledClaims, parse_choice, sample_claims, settled
 from mechdecouple.errors import InputError, TaskError
 from mechdecouple.interventions import steer
 from mechdecouple.models import HookedModel, wrap
@@ -157,6 +157,26 @@ def test_first_words_are_drawn_as_the_model_gives_them(lm, gpt2, bpe):
 )
 def test_which_option_a_text_begins_with(text, options, which):
     assert parse_choice(text, options) == which
+
+
+def test_a_settled_text_reads_the_same_however_it_goes_on():
+    rng = np.random.default_rng(0)
+    options = [("Yes", "No"), ("no", "no idea", "yes"), ("A", "B"), ("True.", "not true", "true story")]
+    pieces = ["y", "Y", "es", "yes", " no", "No", " idea", "a", "A", "b", ")", "(", ".", ",", " ", "\n", "not", " true",
+              "e", "\u0301", "story", "x", "1", "*", "é", " a dog"]  # fmt: skip
+    stopped = 0
+    for _ in range(4000):
+        offered = options[rng.integers(4)]
+        text = "".join(rng.choice(pieces, 6))
+        for end in range(1, len(text)):
+            if settled(text[:end], offered):
+                stopped += 1
+                assert parse_choice(text[:end], offered) == parse_choice(text, offered), (text[:end], text, offered)
+                break
+    assert stopped > 1000
+    assert settled("Yes it is", ("Yes", "No"))
+    assert settled("Nobody", ("Yes", "No"))
+    assert not settled("no i", ("no", "no idea"))
 
 
 def test_items_without_the_affirming_option_make_no_claims():

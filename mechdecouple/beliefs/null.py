@@ -18,8 +18,8 @@ from mechdecouple.stats import permutation_p
 _PENALTIES = (0.01, 0.3, np.inf)
 # More rows add no power that the gate needs; the null is drawn on a random part of the groups instead.
 _MAX_ROWS = 1500
-# Scores closer than this share of their scale are ties: equal rows differ by rounding after a matrix product.
-_TIE = 1e-9
+# Scores closer than this share of their scale are ties: equal rows differ by rounding after a float32 product.
+_TIE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def _some_groups(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _compact(X: np.ndarray) -> np.ndarray:
-    """Centred columns of unit spread; with more columns than rows, in an orthonormal basis of the rows' span.
+    """Centred columns of unit spread in float32; with more columns than rows, in a basis of the rows' span.
 
     No label enters, and a ridge solution lies in that span, so the read-out loses nothing.
     """
@@ -140,9 +140,12 @@ def _compact(X: np.ndarray) -> np.ndarray:
     spread = X.std(axis=0)
     X = X / np.where(spread > 1e-9 * max(float(spread.max()), 1e-300), spread, np.inf)
     if X.shape[1] <= len(X):
-        return X
+        return X.astype(np.float32)
     energy, left = np.linalg.eigh(X @ X.T)
-    return left * np.sqrt(np.maximum(energy, 0.0))
+    # Directions of rounding alone would tell equal rows apart.
+    kept = energy > len(X) * np.finfo(float).eps * max(float(energy[-1]), 0.0)
+    kept[-1] = True
+    return (left[:, kept] * np.sqrt(np.maximum(energy[kept], 0.0))).astype(np.float32)
 
 
 def _hook_point(Z: np.ndarray, labels: np.ndarray, parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -152,22 +155,25 @@ def _hook_point(Z: np.ndarray, labels: np.ndarray, parts: list[np.ndarray]) -> t
     """
     count = len(parts)
     gram = np.stack([Z[rows].T @ Z[rows] for rows in parts])
-    cross = np.stack([Z[rows].T @ labels[:, rows].T for rows in parts])
+    half = (labels - 0.5).astype(np.float32)
+    cross = np.stack([Z[rows].T @ half[:, rows].T for rows in parts])
     sums = np.stack([Z[rows].sum(axis=0) for rows in parts])
-    positives = np.stack([labels[:, rows].sum(axis=1) for rows in parts])
+    balance = np.stack([half[:, rows].sum(axis=1) for rows in parts])
     sizes = np.array([len(rows) for rows in parts])
     inner = np.zeros((len(_PENALTIES), count, len(labels)))
     outer = np.zeros_like(inner)
     for left_out in [*itertools.combinations(range(count), 2), *((f,) for f in range(count))]:
         kept = [f for f in range(count) if f not in left_out]
-        n, s = sizes[kept].sum(), sums[kept].sum(axis=0)
+        n, s = np.float32(sizes[kept].sum()), sums[kept].sum(axis=0)
         G = gram[kept].sum(axis=0) - np.outer(s, s) / n
-        C = cross[kept].sum(axis=0) - np.outer(s, positives[kept].sum(axis=0)) / n
+        C = cross[kept].sum(axis=0) - np.outer(s, balance[kept].sum(axis=0)) / n
         level = np.trace(G) / len(G)
+        diagonal = np.diag(G).copy()
         for j, penalty in enumerate(_PENALTIES):
             W = C
             if np.isfinite(penalty) and level > 0:
-                W = cho_solve(cho_factor(G + penalty * level * np.eye(len(G)), check_finite=False), C)
+                np.fill_diagonal(G, diagonal + penalty * level)
+                W = cho_solve(cho_factor(G, check_finite=False), C, check_finite=False)
             for f in left_out:
                 wins = _wins((Z[parts[f]] @ W).T, labels[:, parts[f]])
                 if len(left_out) == 1:

@@ -102,10 +102,20 @@ def test_the_null_sits_at_chance_and_the_truth_beats_it(planted, rng):
     assert found.observed > 0.9
 
 
-def test_constant_activations_read_nothing(rng):
+@pytest.mark.parametrize("d", [4, 200])
+def test_constant_activations_read_nothing(rng, d):
     truth = np.tile([1, 0], 40)
-    found = null.permutation_null({"h": np.ones((80, 4))}, truth, np.arange(80) // 2, n_permutations=19)
+    found = null.permutation_null({"h": np.ones((80, d))}, truth, np.arange(80) // 2, n_permutations=19)
     assert found.observed == 0.5 and found.p == 1.0
+
+
+@pytest.mark.parametrize("d", [8, 200])
+def test_equal_activations_are_ties_whatever_is_fitted(rng, d):
+    """Each row occurs once as true and once as false: every pair of groups cancels, in float32 as well."""
+    X = np.repeat(rng.normal(size=(60, d)) * np.geomspace(1e-3, 1e3, d), 2, axis=0)
+    found = null.permutation_null({"h": X}, np.tile([1, 0], 60), np.arange(120) // 2, n_permutations=19)
+    np.testing.assert_allclose([found.observed, *found.draws], 0.5, atol=1e-12)
+    assert found.p == 1.0
 
 
 def test_large_tables_are_thinned_by_group(rng, monkeypatch):

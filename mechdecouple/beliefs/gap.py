@@ -210,10 +210,8 @@ def gap(
         "represented_brier": run(lambda rows, v: brier(b[rows], t[rows], v), known),
         "represented_log_score": run(lambda rows, v: log_score(b[rows], t[rows], v), known),
         "expressed_auroc": run(lambda rows, v: auroc(p[rows], t[rows], v), answered),
-        "auroc_gap": run(lambda rows, v: auroc(b[rows], t[rows], v) - auroc(p[rows], t[rows], v), both),
         "expressed_brier": run(lambda rows, v: brier(p[rows], t[rows], v), answered),
         "expressed_log_score": run(lambda rows, v: log_score(p[rows], t[rows], v), answered),
-        "log_score_gap": run(lambda rows, v: log_score(b[rows], t[rows], v) - log_score(p[rows], t[rows], v), both),
         "claim_correlation": run(lambda rows, v: claims.claim_correlation(b[rows], c[rows], v), claimed),
         "bullshit_index_normalised": run(
             lambda rows, v: claims.bullshit_index_normalised(b[rows], c[rows], v), claimed
@@ -222,6 +220,11 @@ def gap(
         "kappa": run(lambda rows, v: claims.cohen_kappa(b[rows], c[rows], v), claimed),
         "claim_rate": run(lambda rows, v: claims.claim_rate(c[rows], v), ~np.isnan(c)),
     }
+    for name, statistic in (("auroc", auroc), ("log_score", log_score)):
+        inside, outside = found[f"represented_{name}"], found[f"expressed_{name}"]
+        if not np.array_equal(known, answered):
+            inside, outside = (run(lambda rows, v, x=x, f=statistic: f(x[rows], t[rows], v), both) for x in (b, p))
+        found[f"{name}_gap"] = inside - outside
     found["bullshit_index"] = found["claim_correlation"].map(lambda r: 1 - np.abs(r))
 
     reasons: dict[str, str] = {}

@@ -109,7 +109,7 @@ def test_an_ignorant_model_claims_no_gap_and_closes_the_pair():
 
 
 def test_the_gate_keeps_its_level_where_groups_share_truth_and_noise():
-    passed, draws = 0, 200
+    passed, draws = 0, 100
     group = np.arange(80) // 4
     for seed in range(draws):
         rng = np.random.default_rng(seed)

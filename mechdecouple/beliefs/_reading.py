@@ -39,6 +39,8 @@ ELSEWHERE = (
     "The answer rests on something else: the statement itself where the model can read it, another token, layer or "
     "direction."
 )
+READABLE = 0.6
+"""The truth counts as decodable where the interval of its AUROC lies above this: a hint of it is not worth the word."""
 ALPHA = 0.05
 _MIN_GROUPS = 10
 _BLOCKS = 20

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs._reading import DECODABLE, ELSEWHERE, Change, Halves, Reader, accuracy
+from mechdecouple.beliefs._reading import DECODABLE, ELSEWHERE, READABLE, Change, Halves, Reader, accuracy
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.probes import Eraser, LeaceFitter
@@ -74,13 +74,13 @@ class Erasure:
         best = max(self.decodable, key=lambda point: self.decodable[point].value)
         if self.used:
             return f"What is said rests on the represented truth: {effects}."
-        if self.used is False and self.decodable[best].low > 0.5:
+        if self.used is False and self.decodable[best].low > READABLE:
             return (
                 f"Decodable is not used: the truth can be read (AUROC {self.decodable[best].value:.3f} at {best}), but "
                 f"erasing it changes little ({effects}). {ELSEWHERE}"
             )
         if self.used is False:
-            return f"The truth is not read above chance here, and erasing what there is changes little ({effects})."
+            return f"The truth can hardly be read here, and erasing what there is changes little ({effects})."
         return f"Whether the represented truth is used stays open: {effects}."
 
     def measurements(self) -> list[Measurement]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs._reading import ALPHA, DECODABLE, ELSEWHERE, Change, Halves
+from mechdecouple.beliefs._reading import ALPHA, DECODABLE, ELSEWHERE, READABLE, Change, Halves
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.probes import LogisticFitter
@@ -41,6 +41,8 @@ STEERING_NIE_MIRROR = dataclasses.replace(
 )
 INERT_NIE = 0.1
 """Effects within ± this are none worth the name."""
+MIN_SPREAD = 0.05
+"""True and false statements must be asserted with probabilities this far apart for there to be shares of it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,7 +81,7 @@ class Steering:
         )
         if self.used:
             return f"What is said follows the represented truth at {self.hook_point} when it is steered: {effects}."
-        if self.used is False and self.decodable.low > 0.5:
+        if self.used is False and self.decodable.low > READABLE:
             return (
                 f"Decodable is not used: at {self.hook_point} the truth can be read (AUROC "
                 f"{self.decodable.value:.3f}), but steering along it does not move what is said ({effects}). "
@@ -87,7 +89,7 @@ class Steering:
             )
         if self.used is False:
             return (
-                f"At {self.hook_point} the truth is not read above chance (AUROC {self.decodable.value:.3f}), and "
+                f"At {self.hook_point} the truth can hardly be read (AUROC {self.decodable.value:.3f}), and "
                 f"steering moves nothing ({effects})."
             )
         return f"Whether the truth represented at {self.hook_point} is used stays open: {effects}."
@@ -169,10 +171,10 @@ def steer(
     spread = halves.replicates(lambda rows: _means(clean[rows], t[rows]) @ np.array([-1.0, 1.0]))
     span = spread.estimate(Metric(name="spread", family="causal", title="", measures="", range=""))
     common = {"model": model.name, "hook_point": hook_point, "position": position, "spread": span, "length": length}
-    if not (span.low > 0 or span.high < 0):
+    if not (span.low > 0 or span.high < 0) or abs(span.value) < MIN_SPREAD:
         reason = (
-            f"true and false statements are asserted alike without steering (difference {_shown(span)}), so there is "
-            "no effect to take a share of"
+            f"true and false statements are asserted alike without steering (probabilities differ by {_shown(span)}), "
+            "so there is no effect to take a share of"
         )
         none = Estimate.undefined(reason, n=span.n, unit="groups")
         empty = np.empty(0)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs._reading import ALPHA, DECODABLE, ELSEWHERE, Change, Halves
+from mechdecouple.beliefs._reading import ALPHA, DECODABLE, ELSEWHERE, READABLE, Change, Halves
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.results import Estimate, Measurement, Metric, frame
@@ -91,13 +91,13 @@ class SubspaceAblation:
         )
         if self.used:
             return f"What is said needs what holds the truth at {self.hook_point}: {effects}."
-        if self.used is False and self.decodable.low > 0.5:
+        if self.used is False and self.decodable.low > READABLE:
             return (
                 f"Decodable is not used: at {self.hook_point} the truth can be read (AUROC "
                 f"{self.decodable.value:.3f}), but claims do without it: {effects}. {ELSEWHERE}"
             )
         if self.used is False:
-            return f"At {self.hook_point} the truth is not read above chance, and nothing there is needed: {effects}."
+            return f"At {self.hook_point} the truth can hardly be read, and nothing there is needed: {effects}."
         return f"Whether what holds the truth at {self.hook_point} is needed stays open: {effects}."
 
     def measurements(self) -> list[Measurement]:

@@ -28,6 +28,7 @@ from mechdecouple.behavior.sensitivity import (
 )
 from mechdecouple.behavior.smooth_ece import SMOOTH_ECE, smooth_ece
 from mechdecouple.behavior.verbalised import CONFIDENCE_FAILURES, VERBALISED_CONFIDENCE, Verbalised, verbalised
+from mechdecouple.behavior.wordings import Wordings, read_wordings, sample_repeats
 
 __all__ = [
     "APTITUDE",
@@ -55,6 +56,7 @@ __all__ = [
     "Repeats",
     "SampledClaims",
     "Verbalised",
+    "Wordings",
     "brier",
     "brier_decomposition",
     "calibration_curve",
@@ -68,9 +70,11 @@ __all__ = [
     "prompt_sensitivity",
     "read",
     "read_orders",
+    "read_wordings",
     "reliability",
     "repeats",
     "sample_claims",
+    "sample_repeats",
     "smooth_ece",
     "verbalised",
 ]

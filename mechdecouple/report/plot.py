@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mechdecouple.activations import Activations
-from mechdecouple.behavior import Answers
+from mechdecouple.behavior import Answers, CalibrationCurve
 from mechdecouple.beliefs import GapReport, Trajectories, Trajectory
 from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.errors import InputError
@@ -31,6 +31,7 @@ from mechdecouple.report.figures import (
     structure,
     weights,
 )
+from mechdecouple.report.figures.bands import draw_calibration
 from mechdecouple.report.figures.crosscoder import draw_crosscoder, draw_crosscoder_evaluation, draw_exclusivity
 from mechdecouple.report.figures.evaluation import (
     draw_absorption,
@@ -88,6 +89,7 @@ SHEETS: dict[str, Sheet] = {
 _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     Activations: draw_activations,
     Answers: draw_answers,
+    CalibrationCurve: draw_calibration,
     SparseAutoencoder: draw_training,
     Evaluation: draw_evaluation,
     Spliced: draw_spliced,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, CalibrationCurve
-from mechdecouple.beliefs import GapReport, Trajectories, Trajectory
+from mechdecouple.beliefs import Erasure, GapReport, Steering, SubspaceAblation, Trajectories, Trajectory
 from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.errors import InputError
 from mechdecouple.report.figures import (
@@ -32,6 +32,7 @@ from mechdecouple.report.figures import (
     weights,
 )
 from mechdecouple.report.figures.bands import draw_calibration
+from mechdecouple.report.figures.causal import draw_erasure, draw_steering, draw_subspace
 from mechdecouple.report.figures.crosscoder import draw_crosscoder, draw_crosscoder_evaluation, draw_exclusivity
 from mechdecouple.report.figures.evaluation import (
     draw_absorption,
@@ -103,6 +104,9 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     CrosscoderEvaluation: draw_crosscoder_evaluation,
     Exclusivity: draw_exclusivity,
     GapReport: gap.draw_gap,
+    Steering: draw_steering,
+    Erasure: draw_erasure,
+    SubspaceAblation: draw_subspace,
     Trajectory: draw_trajectory,
     Trajectories: draw_trajectory,
 }
@@ -122,7 +126,7 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence); of
             sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
             SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity; of
-            beliefs a GapReport or Trajectories.
+            beliefs a GapReport, Trajectories, Steering, an Erasure or a SubspaceAblation.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
             ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel

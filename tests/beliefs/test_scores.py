@@ -234,6 +234,7 @@ def _false_positives(simulations: int) -> dict[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_without_a_gap_false_positives_stay_at_their_level():
     shares = _false_positives(1000)
     assert all(share <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000) for share in shares.values()), shares

@@ -18,6 +18,7 @@ from mechdecouple.probes.pairs import PairProbe
 from mechdecouple.probes.pooled import PooledFitter, PooledProbe
 from mechdecouple.probes.probe import LinearProbe
 from mechdecouple.probes.selectivity import PROBE_SELECTIVITY, Selectivity, selectivity
+from mechdecouple.probes.sets import LogisticSets, SetProbes, mass_mean_sets
 from mechdecouple.probes.splits import grouped_folds, leave_one_context_out
 from mechdecouple.probes.ttpd import TtpdFitter, TtpdProbe
 from mechdecouple.probes.vinc import VincFitter
@@ -37,6 +38,7 @@ __all__ = [
     "LinearProbe",
     "LogisticFitter",
     "LogisticPath",
+    "LogisticSets",
     "MassMeanFitter",
     "MlpFitter",
     "MlpProbe",
@@ -44,6 +46,7 @@ __all__ = [
     "PooledFitter",
     "PooledProbe",
     "Selectivity",
+    "SetProbes",
     "TtpdFitter",
     "TtpdProbe",
     "VincFitter",
@@ -52,5 +55,6 @@ __all__ = [
     "fit_many",
     "grouped_folds",
     "leave_one_context_out",
+    "mass_mean_sets",
     "selectivity",
 ]

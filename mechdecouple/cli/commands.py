@@ -55,7 +55,7 @@ def compare_many(options: argparse.Namespace) -> int:
     for name in ("task", "out"):
         if getattr(options, name) is None:
             raise InputError(f"compare-many: no {name} given; add --{name} {'TABLE' if name == 'task' else 'DIR'}")
-    _log(options.quiet)
+    log(options.quiet)
     from mechdecouple.compare import compare_many
     from mechdecouple.report import write_many
     from mechdecouple.report.directory import check_directory
@@ -84,7 +84,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options: argparse.Namespace) -> int:
-    _log(options.quiet)
+    log(options.quiet)
     from mechdecouple.compare import compare, make_config
     from mechdecouple.report import write_results
     from mechdecouple.report.directory import check_directory
@@ -121,7 +121,7 @@ def _places(out: Path) -> set[Path]:
     return {path for path in found if path.is_dir()}
 
 
-def _log(quiet: bool) -> None:
+def log(quiet: bool) -> None:
     """What the library logs (the disk cost of an extraction, say), as plain lines on stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -131,7 +131,7 @@ def _log(quiet: bool) -> None:
 
 
 def extract(options: argparse.Namespace) -> int:
-    _log(quiet=False)
+    log(quiet=False)
     from mechdecouple.extract import extract
     from mechdecouple.refs import load, load_task
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechdecouple.cli.commands import log
 from mechdecouple.errors import InputError
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def _extracted(
 ) -> Activations:
     from mechdecouple.extract import extract
 
+    log(options.quiet)
     return extract(model, task, points, options.position, out=options.out / name, progress=not options.quiet)
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 
-from mechdecouple.cli import gap
+from mechdecouple.cli.arguments import parser
 from mechdecouple.errors import InputError
 
 
 def run(*words) -> int:
-    root = argparse.ArgumentParser()
-    gap.add(root.add_subparsers(dest="command"))
-    options = root.parse_args(["gap", *map(str, words), "--bootstrap", "100", "--permutations", "19"])
+    argv = ["gap", *map(str, words), "--bootstrap", "100", "--permutations", "19"]
+    options = parser(argv).parse_args(argv)
     return options.run(options)
 
 
@@ -57,7 +54,7 @@ def test_fails_on_a_gap_where_asked(table, scores, tmp_path):
         ({"represented": 1.5}, (), "represented: must be a probability in .*, got '1.5'"),
         ({"id": 7}, (), "'7' comes twice"),
         ({}, ("--honest", "calm"), "honest stratum 'calm' is not in scores.csv; the table has no column stratum"),
-        ({}, ("--seed", -1), "--seed -1"),
+        ({}, ("--seed", -1), "'-1' is no seed"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing(table, scores, tmp_path, change, words, message):

@@ -9,6 +9,7 @@ from typing import Any
 
 from mechdecouple.cli import commands as run
 from mechdecouple.cli import gap, sae
+from mechdecouple.cli.values import seed
 from mechdecouple.errors import InputError
 
 FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration")
@@ -103,16 +104,10 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     ):
         one = actions.add_parser(action, help=text)
         one.add_argument("name", help="a name from `mechdecouple zoo list`")
-        one.add_argument("--seed", type=_seed, default=0, help="seed of the training (default: 0)")
+        one.add_argument("--seed", type=seed, default=0, help="seed of the training (default: 0)")
         one.add_argument("--out", type=Path, required=True)
         one.set_defaults(run=run.zoo_train if action == "train" else run.zoo_export)
     return root
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0")
-    return int(text)
 
 
 def _add_out(parser: argparse.ArgumentParser, default: Path | None = None) -> None:

@@ -61,7 +61,7 @@ def compare_many(options: argparse.Namespace) -> int:
     from mechdecouple.report.directory import check_directory
 
     check_directory(options.out)
-    with _nothing_left(options.out):
+    with nothing_left(options.out):
         many = compare_many(arms, options.task, progress=not options.quiet, **_given(options))
         where = write_many(many, options.out)
     print(many.summary())
@@ -94,7 +94,7 @@ def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options
         if name not in ("gate", "calibration") and _FAMILY.get(name, name) not in families:
             raise InputError(f"--fail-on {name}: it is not measured; add {_FAMILY.get(name, name)} to --families")
     check_directory(out)
-    with _nothing_left(out):
+    with nothing_left(out):
         comparison = compare(a, b, task, out=out, progress=not options.quiet, **settings)
         page = write_results(comparison, out)
     print(comparison.summary())
@@ -103,7 +103,7 @@ def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options
 
 
 @contextlib.contextmanager
-def _nothing_left(out: Path, errors: type[Exception] = MechDecoupleError) -> Iterator[None]:
+def nothing_left(out: Path, errors: type[Exception] = MechDecoupleError) -> Iterator[None]:
     """After such an error ``out`` is as before: what this job made in it, or on the way to it, is removed."""
     before = _places(out)
     try:
@@ -136,7 +136,7 @@ def extract(options: argparse.Namespace) -> int:
     from mechdecouple.refs import load, load_task
 
     model, task = load(options.model, device=options.device), load_task(options.task)
-    with _nothing_left(options.out, InputError):
+    with nothing_left(options.out, InputError):
         acts = extract(
             model, task, options.hook_points, options.position, out=options.out, dtype=options.dtype, chat=options.chat
         )
@@ -165,7 +165,7 @@ def zoo_train(options: argparse.Namespace) -> int:
     from mechdecouple.models import save_hooked
 
     _check_zoo(options)
-    with _nothing_left(options.out):
+    with nothing_left(options.out):
         print(save_hooked(zoo.train(options.name, seed=options.seed), options.out))
     return 0
 
@@ -174,7 +174,7 @@ def zoo_export(options: argparse.Namespace) -> int:
     from mechdecouple import zoo
 
     _check_zoo(options)
-    with _nothing_left(options.out):
+    with nothing_left(options.out):
         print(zoo.export(options.name, options.out, seed=options.seed))
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mechdecouple.errors import InputError
+from mechdecouple.cli.values import seed
 
 
 def add(commands: Any) -> None:
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of groups (default: 1000)")
     parser.add_argument("--permutations", type=int, default=200, help="permutations of the truth (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of every random choice (default: 0)")
     parser.add_argument(
         "--fail-on", choices=("belief",), action="append", default=[],
         help="exit 3 where a gap, or a difference of two models' gaps, is flagged",
@@ -41,8 +41,6 @@ def run(options: argparse.Namespace) -> int:
     from mechdecouple.beliefs.scores import gap_from_scores
     from mechdecouple.report.gap_page import check_gap_directory, write_gap
 
-    if options.seed < 0:
-        raise InputError(f"--seed {options.seed}: give a whole number from 0")
     check_gap_directory(options.out)
     report = gap_from_scores(
         options.scores, honest=options.honest, n_resamples=options.bootstrap, n_permutations=options.permutations,

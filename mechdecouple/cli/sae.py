@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechdecouple.cli.commands import log
+from mechdecouple.cli.commands import log, nothing_left
+from mechdecouple.cli.values import seed
 from mechdecouple.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def add(commands: Any) -> None:
     one.add_argument(
         "--width", nargs="+", type=int, default=[None], help="latents; four times the model's width when absent"
     )
-    one.add_argument("--seeds", nargs="+", type=int, default=[0], help="one dictionary a seed (default: 0)")
+    one.add_argument("--seeds", nargs="+", type=seed, default=[0], help="one dictionary a seed (default: 0)")
     _training(one)
 
     one = _action(actions, "evaluate", evaluate, "judge a dictionary in its model")
@@ -68,11 +69,17 @@ def _action(actions: Any, name: str, run: Any, words: str) -> argparse.ArgumentP
     parser.add_argument("--task", help="table of items or zoo:NAME")
     parser.add_argument("--position", default="all", help="all (default), last, mean, or a position_* column")
     parser.add_argument("--out", type=Path, required=True, help="directory of the results; an interrupted job goes on")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of every random choice (default: 0)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda options: _clean(run, options))
     return parser
+
+
+def _clean(run: Any, options: argparse.Namespace) -> int:
+    """Run it; bad input leaves nothing behind that was not there."""
+    with nothing_left(options.out, InputError):
+        return run(options)
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
@@ -87,23 +94,23 @@ def train(options: argparse.Namespace) -> int:
     held = sae.holdout(groups, seed=options.seed)
     tables = []
     # Seeds are trained apart, each on its own order of the rows: seeds that share it look more alike than they are.
-    for seed in options.seeds:
+    for one_seed in options.seeds:
         recipes = [
-            sae.Recipe(architecture, width, options.k, seed=seed, hook_point=point)
+            sae.Recipe(architecture, width, options.k, seed=one_seed, hook_point=point)
             for point in (options.hook_points or acts.hook_points)
             for architecture in options.architecture
             for width in options.width
         ]
-        folder = options.out / f"seed{seed}"
+        folder = options.out / f"seed{one_seed}"
         trained = sae.train_many(
-            acts.select(~held), recipes, steps=options.steps, seed=seed, device=options.device, out=folder,
+            acts.select(~held), recipes, steps=options.steps, seed=one_seed, device=options.device, out=folder,
             progress=not options.quiet,
         )  # fmt: skip
         for number, (recipe, one) in enumerate(zip(recipes, trained, strict=True)):
             found = sae.evaluate(one, acts.select(held), recipe.hook_point, groups=groups[held], seed=options.seed)
             table = _frame(found.measurements(_name(acts), hook_point=recipe.hook_point, position=acts.position))
             table.insert(0, "architecture", recipe.architecture)
-            table.insert(0, "sae", f"seed{seed}/{number:03d}")
+            table.insert(0, "sae", f"seed{one_seed}/{number:03d}")
             tables.append(table)
             words = f"explained variance {found.explained_variance}, L0 {found.l0.value:.1f}"
             said = sae.judge(found).shortcomings or _FIT
@@ -136,8 +143,6 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def match(options: argparse.Namespace) -> int:
-    from scipy.sparse import vstack
-
     from mechdecouple import sae
 
     if len(options.sae_a) != len(options.sae_b) or len(options.sae_a) < 2:
@@ -145,18 +150,19 @@ def match(options: argparse.Namespace) -> int:
             f"sae match: {len(options.sae_a)} and {len(options.sae_b)} dictionaries given; expected the same two or "
             "more seeds of each model, for a share of matches means little without the seed baseline"
         )
-    latents, points, groups, names, decoders = [], [], [], [], []
+    latents, points, acts, names, decoders = [], [], [], [], []
     for side, ref, folders in (("a", options.a, options.sae_a), ("b", options.b, options.sae_b)):
         model, task = _loaded(ref, options)
         loaded = [sae.SparseAutoencoder.load(folder, device=options.device) for folder in folders]
         point = sae.reading(loaded[0], None, model.hook_points)
-        acts = _extracted(model, task, [point], options, f"activations-{side}")
-        latents.append([vstack([one.encode_sparse(rows) for rows in acts.batches(point, 4096)]) for one in loaded])
+        acts.append(_extracted(model, task, [point], options, f"activations-{side}"))
+        latents.append([one.encode_sparse(acts[-1], point) for one in loaded])
         decoders.append([one.decoder for one in loaded])
-        groups.append(task.groups[acts.items])
         points.append(point)
         names.append(model.name)
-    sharing = sae.matched_share_excess(*latents, groups=groups[0], decoders=tuple(decoders), seed=options.seed)
+    acts[0].check_aligned(acts[1])
+    groups = task.groups[acts[0].items]
+    sharing = sae.matched_share_excess(*latents, groups=groups, decoders=tuple(decoders), seed=options.seed)
     place = {"hook_point": points[0], "hook_point_b": points[1], "position": options.position}
     table = _frame(sharing.measurements(*names, **place) + sharing.kind_measurements(*names, **place))
     _print(table)

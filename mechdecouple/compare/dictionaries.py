@@ -41,17 +41,16 @@ class Dictionaries:
         return "; ".join(dict.fromkeys(filter(None, found)))
 
 
-def dictionaries(side: Side, point: str, progress: bool) -> Dictionaries:
-    """Train them; once a side and hook point."""
+def dictionaries(side: Side, point: str, held: Bool[np.ndarray, " n"], progress: bool) -> Dictionaries:
+    """Train them on the rows that are not ``held``; once a side and hook point."""
     if point not in side.dictionaries:
-        side.dictionaries[point] = _train(side, point, progress)
+        side.dictionaries[point] = _train(side, point, held, progress)
     return side.dictionaries[point]
 
 
-def _train(side: Side, point: str, progress: bool) -> Dictionaries:
+def _train(side: Side, point: str, held: np.ndarray, progress: bool) -> Dictionaries:
     config, groups = side.config, side.labels.groups
     X = side.structural[point]
-    held = sae.holdout(groups, share=1 / 3, seed=config.seed)
     trained = tuple(
         sae.train(
             X[~held],

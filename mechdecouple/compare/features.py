@@ -43,14 +43,15 @@ def find_features(pair: Pair, progress: bool) -> Features:
     if labels.n_groups < MIN_GROUPS:
         reason = f"{labels.n_groups} groups of items are too few to train a dictionary on (at least {MIN_GROUPS})"
         return Features(site, reason)
+    held = sae.holdout(labels.groups, share=1 / 3, seed=config.seed)
     for side, point in ((pair.a, site.a), (pair.b, site.b)):
-        if _constant(side.structural[point]):
+        if _constant(side.structural[point][~held]):
             return Features(site, f"the activations of {side.name} at {point} are constant")
-    a, b = dictionaries(pair.a, site.a, progress), dictionaries(pair.b, site.b, progress)
+    a, b = dictionaries(pair.a, site.a, held, progress), dictionaries(pair.b, site.b, held, progress)
     sharing = sae.matched_share_excess(
         a.codes,
         b.codes,
-        groups=labels.groups[a.held],
+        groups=labels.groups[held],
         decoders=([one.decoder for one in a.saes], [one.decoder for one in b.saes]),
         n_permutations=min(config.permutations, 99),
         n_blocks=config.blocks,

@@ -157,7 +157,7 @@ def _run(
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
     _check_first(a, b, task, config, points, sites, runs, out)
-    with bar(total=4 + len(families) + len(runs), progress=progress, unit="stage") as stages:
+    with bar(total=3 + len(families) + ("sae" in families) + len(runs), progress=progress, unit="stage") as stages:
 
         def stage(name: str) -> None:
             stages.set_description(name)
@@ -184,8 +184,10 @@ def _run(
             stage(family)
             found[family] = MEASURES[family](both, progress)
         features = next((findings.features for findings in found.values() if findings.features is not None), None)
-        stage("latents")
-        described = None if features is None else describe_features(both, features)
+        described = None
+        if features is not None:
+            stage("latents")
+            described = describe_features(both, features)
         relatives: tuple[list[Side], list[Side]] = ([both.a], [both.b])
         for which, number, model in runs:
             stage(f"seed {model.name}")

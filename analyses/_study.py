@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mechdecouple.compare.provenance import PACKAGES, _commit
+from mechdecouple.compare.provenance import PACKAGES, commit
 from mechdecouple.errors import InputError
 from mechdecouple.report.style import png, save_pdf
 
@@ -148,7 +148,7 @@ _STARTED = time.time()
 
 def _provenance() -> dict[str, Any]:
     return {
-        **_commit(),
+        **commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version(name) for name in PACKAGES},

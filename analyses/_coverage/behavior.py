@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from _coverage.structure import ends, jackknife
-from _coverage.study import Case, Quantity
+from _coverage.study import Case, Kind, Quantity
 from _coverage.worlds import Layout
 from scipy.special import expit, ndtr
 
@@ -42,7 +42,7 @@ def cases() -> Iterator[Case]:
     yield gate("hardly an item differs", Layout(400), 0.012, 0.0, "boundary")
 
 
-def auroc_gap(name: str, layout: Layout, a: tuple, b: tuple, kind: str = "interior") -> Case:
+def auroc_gap(name: str, layout: Layout, a: tuple, b: tuple, kind: Kind = "interior") -> Case:
     """Scores that are normal given the truth, their means ``a`` (represented, expressed) apart: AUROC = Φ(a / √2)."""
     strength = (*a, *b)
 
@@ -60,11 +60,11 @@ def auroc_gap(name: str, layout: Layout, a: tuple, b: tuple, kind: str = "interi
 
     area = ndtr(np.array(strength) / math.sqrt(2))
     first, second = area[0] - area[1], area[2] - area[3]
-    quantities = [Quantity("A", first, kind), Quantity("A − B", first - second, kind)]  # type: ignore[arg-type]
+    quantities = [Quantity("A", first, kind), Quantity("A − B", first - second, kind)]
     return Case("auroc_gap", name, layout.groups, quantities, draw, cheap=layout.single)
 
 
-def calibration(name: str, layout: Layout, a: float, b: float, kind: str = "interior") -> Case:
+def calibration(name: str, layout: Layout, a: float, b: float, kind: Kind = "interior") -> Case:
     """Confidence whose log odds are ``a`` (or ``b``) above those of being right."""
 
     def claims(rng: np.random.Generator):
@@ -87,7 +87,7 @@ def calibration(name: str, layout: Layout, a: float, b: float, kind: str = "inte
     if a == 0:
         quantities = [Quantity("A", 0.0, "boundary"), Quantity("A − B", 0.0, "boundary")]
         return Case("ece_debiased", name, layout.groups, quantities, draw, cheap=True)
-    quantities = [Quantity("A", kind=kind), Quantity("A − B", kind=kind)]  # type: ignore[arg-type]
+    quantities = [Quantity("A", kind=kind), Quantity("A − B", kind=kind)]
     return Case("ece_debiased", name, layout.groups, quantities, draw, point, cheap=True)
 
 
@@ -148,14 +148,14 @@ def matched(name: str, layout: Layout, width: int = 12) -> Case:
     return Case("matched_share_excess", name, layout.groups, [Quantity("A against B")], draw, point)
 
 
-def gate(name: str, layout: Layout, discordance: float, difference: float, kind: str = "interior") -> Case:
+def gate(name: str, layout: Layout, discordance: float, difference: float, kind: Kind = "interior") -> Case:
     """The interval of the difference in accuracy of two models."""
 
     def draw(rng: np.random.Generator) -> list[list[float]]:
         found = stats.paired_tost(*answers(rng, layout, discordance, difference), margin=MARGIN)
         return [[found.difference, found.low95, found.high95]]
 
-    return Case("gate", name, layout.groups, [Quantity("A − B", difference, kind)], draw, cheap=True)  # type: ignore
+    return Case("gate", name, layout.groups, [Quantity("A − B", difference, kind)], draw, cheap=True)
 
 
 def answers(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from _coverage.study import Case, Quantity
+from _coverage.study import Case, Kind, Quantity
 from _coverage.worlds import Codes, Labelled, Layout
 
 from mechdecouple import stats, structure
@@ -106,7 +106,7 @@ def cka(name: str, layout: Layout, shared: float = 0.5, wide: bool = False) -> C
     return Case("cka", name, layout.groups, quantities, draw, cheap=layout.single and not wide)
 
 
-def overlap(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior") -> Case:
+def overlap(name: str, layout: Layout, a: Codes, b: Codes, kind: Kind = "interior") -> Case:
     def models(rng: np.random.Generator) -> tuple[Labelled, np.ndarray, np.ndarray]:
         return _two_models(rng, layout, a, b)
 
@@ -122,11 +122,11 @@ def overlap(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior
         found = [structure.coding_overlap(V, rows.y) for V in (X, Z)]
         return [found[0], found[0] - found[1]]
 
-    quantities = [Quantity("A", kind=kind), Quantity("A − B", kind=kind)]  # type: ignore[arg-type]
+    quantities = [Quantity("A", kind=kind), Quantity("A − B", kind=kind)]
     return Case("coding_overlap", name, layout.groups, quantities, draw, point, cheap=True)
 
 
-def ccgp(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior", **options: bool) -> Case:
+def ccgp(name: str, layout: Layout, a: Codes, b: Codes, kind: Kind = "interior", **options: bool) -> Case:
     def statistics(rng: np.random.Generator):
         rows, *models = _two_models(rng, layout, a, b, **options)
         return rows, [structure.Ccgp(X, rows.y[:, 0], rows.context, rows.group) for X in models]
@@ -134,7 +134,7 @@ def ccgp(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior", 
     return _paired("ccgp", name, layout, statistics, kind, lambda found: found)
 
 
-def residual(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interior") -> Case:
+def residual(name: str, layout: Layout, a: Codes, b: Codes, kind: Kind = "interior") -> Case:
     def statistics(rng: np.random.Generator):
         rows, *models = _two_models(rng, layout, a, b)
         return rows, [structure.ErasureResidual(X, rows.y[:, 0], rows.context, rows.group) for X in models]
@@ -142,7 +142,7 @@ def residual(name: str, layout: Layout, a: Codes, b: Codes, kind: str = "interio
     return _paired("erasure_residual", name, layout, statistics, kind, lambda found: found[0])
 
 
-def _paired(metric: str, name: str, layout: Layout, statistics: Callable, kind: str, pick: Callable) -> Case:
+def _paired(metric: str, name: str, layout: Layout, statistics: Callable, kind: Kind, pick: Callable) -> Case:
     """The case of a statistic of kept rows, in two models and as their difference."""
 
     def draw(rng: np.random.Generator) -> list[list[float]]:
@@ -155,7 +155,7 @@ def _paired(metric: str, name: str, layout: Layout, statistics: Callable, kind: 
         first, second = float(pick(a())), float(pick(b()))
         return [first, second, first - second]
 
-    quantities = [Quantity(q, kind=kind) for q in ("A", "B", "A − B")]  # type: ignore[arg-type]
+    quantities = [Quantity(q, kind=kind) for q in ("A", "B", "A − B")]
     return Case(metric, name, layout.groups, quantities, draw, point)
 
 

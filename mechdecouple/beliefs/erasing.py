@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs._reading import DECODABLE, ELSEWHERE, READABLE, Change, Halves, Reader, accuracy
+from mechdecouple.beliefs.reading import DECODABLE, ELSEWHERE, READABLE, Change, Halves, Reader, accuracy
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.probes import Eraser, LeaceFitter

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechdecouple.behavior import EditsFor, prepare
-from mechdecouple.beliefs._reading import affirmed
+from mechdecouple.beliefs.reading import affirmed
 from mechdecouple.models import Batch, Edit, HookedModel
 from mechdecouple.tasks import Task
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs._reading import ALPHA, DECODABLE, ELSEWHERE, READABLE, Change, Halves
+from mechdecouple.beliefs.reading import ALPHA, DECODABLE, ELSEWHERE, READABLE, Change, Halves
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.probes import LogisticFitter

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
 
-from mechdecouple.beliefs._reading import ALPHA, DECODABLE, ELSEWHERE, READABLE, Change, Halves
+from mechdecouple.beliefs.reading import ALPHA, DECODABLE, ELSEWHERE, READABLE, Change, Halves
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.results import Estimate, Measurement, Metric, frame

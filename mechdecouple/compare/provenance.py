@@ -33,7 +33,7 @@ def provenance(a: HookedModel, b: HookedModel, task: Task, config: CompareConfig
     """Everything needed to make the comparison again; ``created`` alone differs between two runs of the same thing."""
     return {
         "mechdecouple": mechdecouple.__version__,
-        **_commit(),
+        **commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -54,7 +54,7 @@ def provenance(a: HookedModel, b: HookedModel, task: Task, config: CompareConfig
     }
 
 
-def _commit() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
     """Commit and dirty flag of the checkout the package runs from; empty for an installed package."""
     folder = Path(mechdecouple.__file__).parent
 

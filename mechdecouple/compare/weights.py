@@ -132,8 +132,10 @@ def _ablation(subject: Subject, point: str, principal: bool, seed: int) -> Estim
         return Estimate.undefined("the activations are constant: there is no unit to ablate")
 
     def scores(mask: np.ndarray) -> np.ndarray:
-        make = lambda _, positions: _set_to_mean(basis[:, mask], mean, positions)  # noqa: E731
-        return subject.answers(point, make).score
+        def to_mean(_, positions):
+            return _set_to_mean(basis[:, mask], mean, positions)
+
+        return subject.answers(point, to_mean).score
 
     counts = ablation_counts(basis.shape[1], STEPS)
     curve = ablation_curve(scores, basis.shape[1], counts, ORDERS, seed)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from mechdecouple.errors import InputError, StoreError
-from mechdecouple.report.write import _refuse_foreign
+from mechdecouple.report.write import refuse_foreign
 
 
 def check_directory(directory: str | Path) -> None:
@@ -18,7 +18,7 @@ def check_directory(directory: str | Path) -> None:
     """
     directory = Path(directory)
     check_writable(directory)
-    _refuse_foreign(directory)
+    refuse_foreign(directory)
 
 
 def check_writable(directory: str | Path) -> None:

@@ -20,14 +20,14 @@ from mechdecouple.beliefs.gap import AUROC_GAP, METRICS
 from mechdecouple.beliefs.gap_metrics import KNOWLEDGE_METRICS
 from mechdecouple.beliefs.score_verdicts import GapVerdict, verdicts
 from mechdecouple.beliefs.scores import GapReport
-from mechdecouple.compare.provenance import _commit
+from mechdecouple.compare.provenance import commit
 from mechdecouple.errors import InputError
 from mechdecouple.report.directory import check_writable
 from mechdecouple.report.figures.gap import CAPTION, STRATA, figure
 from mechdecouple.report.page import flat, template
 from mechdecouple.report.tokens import visible
 from mechdecouple.report.view import interval, number, sentence
-from mechdecouple.report.write import _draw, _write
+from mechdecouple.report.write import draw_files, write_whole
 from mechdecouple.results import Measurement, Metric
 
 PAGE, RECORD = "report.html", "gap.json"
@@ -59,13 +59,13 @@ def write_gap(report: GapReport, directory: str | Path) -> Path:
 
     def make(folder: Path) -> None:
         (folder / "figures").mkdir()
-        image, width, height = _draw(figure(report), folder, "gap")
+        image, width, height = draw_files(figure(report), folder, "gap")
         report.frame().to_parquet(folder / "metrics.parquet", index=False)
         report.scores.given().to_parquet(folder / "scores.parquet", index=False)
         (folder / RECORD).write_text(json.dumps(_record(report, facts), indent=1) + "\n", encoding="utf-8")
         (folder / PAGE).write_text(render_gap(report, image, width, height, facts), encoding="utf-8")
 
-    _write(directory, make, _OWN)
+    write_whole(directory, make, _OWN)
     return directory / PAGE
 
 
@@ -90,7 +90,7 @@ def provenance(report: GapReport) -> dict[str, Any]:
     """Everything needed to make the report again; ``created`` alone differs between two runs of the same thing."""
     return {
         "mechdecouple": mechdecouple.__version__,
-        **_commit(),
+        **commit(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "scores": {"name": report.scores.name, "statements": len(report.scores), "sha256": report.scores.fingerprint},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mechdecouple import behavior, beliefs, probes, sae, structure
-from mechdecouple.beliefs._reading import DECODABLE
 from mechdecouple.beliefs.gap_metrics import GAP_METRICS, KNOWLEDGE_METRICS
 from mechdecouple.beliefs.protocol import (
     BEYOND_AUROC,
@@ -15,6 +14,7 @@ from mechdecouple.beliefs.protocol import (
     TRANSFER_AUROC,
     WITHIN_DECILES_AUROC,
 )
+from mechdecouple.beliefs.reading import DECODABLE
 from mechdecouple.compare import controls, latents
 from mechdecouple.compare.ancestry import grafting, mean_state, shared, weight_change
 from mechdecouple.compare.gate import AGREEMENT, PERFORMANCE

@@ -52,7 +52,7 @@ def write_report(comparison: Comparison, directory: str | Path) -> Path:
         StoreError: it cannot be written; nothing of this report is left in it, an earlier one is as it was.
     """
     directory = Path(directory)
-    _write(directory, lambda folder: _report(comparison, folder), _REPORT)
+    write_whole(directory, lambda folder: _report(comparison, folder), _REPORT)
     return directory / PAGE
 
 
@@ -66,13 +66,13 @@ def write_results(comparison: Comparison, directory: str | Path) -> Path:
         StoreError: it cannot be written; nothing of this comparison is left in it, an earlier one is as it was.
     """
     directory = Path(directory)
-    _refuse_foreign(directory)
+    refuse_foreign(directory)
 
     def make(folder: Path) -> None:
         comparison.save(folder)
         _report(comparison, folder)
 
-    _write(directory, make, _EVERYTHING)
+    write_whole(directory, make, _EVERYTHING)
     return directory / PAGE
 
 
@@ -86,15 +86,15 @@ def write_many(many: ManyComparison, directory: str | Path) -> Path:
         StoreError: it cannot be written; nothing of this comparison is left in it, an earlier one is as it was.
     """
     directory = Path(directory)
-    _refuse_foreign(directory)
+    refuse_foreign(directory)
 
     def make(folder: Path) -> None:
         many.save(folder)
         (folder / "figures").mkdir()
-        image, width, height = _draw(figure_many(many), folder, _PICTURE)
+        image, width, height = draw_files(figure_many(many), folder, _PICTURE)
         (folder / PAGE).write_text(render_many(many, image, width, height), encoding="utf-8")
 
-    _write(directory, make, _EVERYTHING)
+    write_whole(directory, make, _EVERYTHING)
     return directory / PAGE
 
 
@@ -108,7 +108,7 @@ def _report(comparison: Comparison, folder: Path) -> None:
         if why:
             missing[name] = why
             continue
-        pictures[name] = Picture(sheet, *_draw(sheet.figure(view), folder, name))
+        pictures[name] = Picture(sheet, *draw_files(sheet.figure(view), folder, name))
     for name, text in tables(view).items():
         (folder / "tables" / name).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(render(view, pictures, missing), encoding="utf-8")
@@ -116,7 +116,7 @@ def _report(comparison: Comparison, folder: Path) -> None:
         write_features(comparison, folder)
 
 
-def _draw(figure: Figure, folder: Path, name: str) -> tuple[bytes, int, int]:
+def draw_files(figure: Figure, folder: Path, name: str) -> tuple[bytes, int, int]:
     """Save a figure both ways; its PNG, and the size on the page in CSS pixels."""
     image = png(figure)
     (folder / "figures" / f"{name}.png").write_bytes(image)
@@ -127,7 +127,8 @@ def _draw(figure: Figure, folder: Path, name: str) -> tuple[bytes, int, int]:
     return image, round(width * _CSS), round(height * _CSS)
 
 
-def _refuse_foreign(directory: Path) -> None:
+def refuse_foreign(directory: Path) -> None:
+    """Refuses a directory that holds other things than a comparison."""
     if not directory.is_dir() or any((directory / name).exists() for name in _RECORDS):
         return
     other = sorted(p.name for p in directory.iterdir() if p.name != ACTIVATIONS and not p.name.startswith("."))
@@ -137,7 +138,7 @@ def _refuse_foreign(directory: Path) -> None:
         )
 
 
-def _write(directory: Path, make: Callable[[Path], None], own: tuple[str, ...]) -> None:
+def write_whole(directory: Path, make: Callable[[Path], None], own: tuple[str, ...]) -> None:
     """Build in a hidden folder inside ``directory``, so that moving in is a renaming, whatever is mounted where."""
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{str(directory)!r} is a file: name a directory")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError, MismatchError
+from mechdecouple.sae.training.rows import Order
 
 Rows: TypeAlias = np.ndarray | Activations
 
@@ -58,21 +59,15 @@ class Pairs:
         After s steps each row was seen ⌊s·size/n⌋ or ⌈s·size/n⌉ times. Rows are read in windows of 64 MiB in ascending
         order and dealt out in the order of the permutation, so that memory is flat and a disk is read forwards.
         """
-        generator = np.random.default_rng(seed)
-        order = np.empty(0, np.int64)
-        window = max(_WINDOW // (self.d_a + self.d_b) // size, 1) * size
-        while steps > 0:
-            while len(order) < min(window, size * steps):
-                order = np.concatenate([order, generator.permutation(self.n)])
-            now, order = order[:window], order[window:]
+        order, at_once = Order(self.n, seed), max(_WINDOW // (self.d_a + self.d_b) // size, 1)
+        for first in range(0, steps, at_once):
+            now = order.take(size * min(at_once, steps - first))
             ascending = np.argsort(now, kind="stable")
             a, b = self.rows(now[ascending])
             place = np.empty_like(ascending)
             place[ascending] = np.arange(len(now))
-            for start in range(0, len(now) - size + 1, size):
-                if steps > 0:
-                    yield a[place[start : start + size]], b[place[start : start + size]]
-                    steps -= 1
+            for start in range(0, len(now), size):
+                yield a[place[start : start + size]], b[place[start : start + size]]
 
     def moments(self) -> tuple[Moments, Moments]:
         """Mean and scale of each model, from at most 65,536 rows spread evenly over all.

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from mechdecouple.beliefs._reading import Reader
 from mechdecouple.beliefs.erasing import _in_turn, erase, erasing
+from mechdecouple.beliefs.reading import Reader
 from mechdecouple.errors import InputError, ModelError
 from mechdecouple.models import wrap
 from mechdecouple.probes import LeaceFitter

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mechdecouple.beliefs._reading import Reader
 from mechdecouple.beliefs.erasing import erase
+from mechdecouple.beliefs.reading import Reader
 from mechdecouple.beliefs.steering import steer
 from mechdecouple.beliefs.trajectory import trajectory
 from mechdecouple.extract import extract

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mechdecouple.beliefs._reading import Halves, Reader, accuracy, affirmed
+from mechdecouple.beliefs.reading import Halves, Reader, accuracy, affirmed
 from mechdecouple.errors import InputError
 from mechdecouple.extract import extract
 from mechdecouple.models import untrained

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechdecouple.behavior.options import Options, encode_options
+from mechdecouple.behavior.differentiable import DifferentiableLogits
 from mechdecouple.compare.subject import Subject
-from mechdecouple.models import Batch, collate
+from mechdecouple.models import Batch
 
 LIMIT = 256
 N_OUTPUTS = 4
@@ -41,19 +41,15 @@ def answer_gradients(subject: Subject, points: Sequence[str]) -> Gradients:
     the vocabulary, where the task has no options). With more than ``N_OUTPUTS`` of them, random orthogonal contrasts
     of the centred logits stand for all.
     """
-    task, model = subject.task, subject.model
+    task = subject.task
     items = np.unique(np.linspace(0, len(task) - 1, min(LIMIT, len(task))).round().astype(int))
-    options = None
-    if subject.encoded is not None and task.choices is not None:
-        options = encode_options(model, task, subject.encoded, chat=subject.chat)
-    inputs = subject.encoded if subject.encoded is not None else task.inputs
-    assert inputs is not None
-    right = _right(subject, options)
+    read = DifferentiableLogits(subject.model, task, subject.encoded, chat=subject.chat)
+    right = read.right
     outputs: dict[str, list[np.ndarray]] = {point: [] for point in points}
     answer: dict[str, list[np.ndarray]] = {point: [] for point in points}
     for start in range(0, len(items), _BATCH):
         some = items[start : start + _BATCH]
-        batch = collate(inputs, some, model=model)
+        batch = read.batch(some)
         held: dict[str, Tensor] = {}
 
         def hold(point: str, held: dict[str, Tensor] = held):
@@ -63,13 +59,7 @@ def answer_gradients(subject: Subject, points: Sequence[str]) -> Gradients:
 
             return edit
 
-        logits = model.forward(batch, edits={point: hold(point) for point in points}).logits
-        assert logits is not None
-        if options is not None:
-            logits = _option_logits(logits, options, some)
-        elif subject.encoded is not None:
-            logits = logits[torch.arange(len(some)), torch.as_tensor(subject.encoded.last()[some])]
-        centred = logits - logits.mean(dim=1, keepdim=True)
+        centred = read(batch, some, {point: hold(point) for point in points})
         columns = list(_contrasts(centred).unbind(dim=1))
         if right is not None:
             columns.append(centred.gather(1, torch.as_tensor(right[some], device=centred.device)[:, None])[:, 0])
@@ -96,27 +86,6 @@ def _gradients(
         point: _at(torch.zeros_like(held[point]) if g is None else g, where, batch).double().cpu().numpy()
         for point, g in zip(points, gradients, strict=True)
     }
-
-
-def _right(subject: Subject, options: Options | None) -> np.ndarray | None:
-    """[n] index of the right option or class; None where answers are not among given ones."""
-    task = subject.task
-    if task.answers is None:
-        return None
-    if task.performance == "class":
-        return np.asarray(task.answers, dtype=np.int64)
-    if options is None or task.choices is None:
-        return None
-    return np.array([c.index(a) for c, a in zip(task.choices, task.answers.tolist(), strict=True)])
-
-
-def _option_logits(logits: Tensor, options: Options, items: np.ndarray) -> Tensor:
-    """Logits of each item's options' first tokens [b, m]; items with fewer options repeat their first."""
-    width = max(len(options.tokens[i]) for i in items)
-    first = [[tokens[0] for tokens in options.tokens[i]] for i in items]
-    ids = torch.tensor([f + f[:1] * (width - len(f)) for f in first], device=logits.device)
-    at = torch.as_tensor(options.at[items], device=logits.device)
-    return logits[torch.arange(len(items), device=logits.device), at].gather(1, ids)
 
 
 def _contrasts(centred: Tensor) -> Tensor:

@@ -1,0 +1,99 @@
+"""Rig: a model on the items of a task, ready to be read under edits again and again, and counting what that costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from mechdecouple.behavior import prepare
+from mechdecouple.models import Batch, Edit, HookedModel, encode
+from mechdecouple.structure.mechanism.options import OptionLogits
+from mechdecouple.structure.mechanism.tape import Chunk, Plan, Tape
+from mechdecouple.tasks import Task
+
+
+class Rig:
+    """A model and the items it is read on.
+
+    Attributes:
+        model: must choose among options or classes. task: the items.
+        chat: prompts go through the tokenizer's chat template.
+        passes: how many items went through the model so far; seconds: how long that took.
+
+    Raises:
+        InputError: at the first reading, where the answers are not among a few options.
+    """
+
+    def __init__(self, model: HookedModel, task: Task, *, chat: bool = False, batch_tokens: int = 8192) -> None:
+        self.model, self.task, self.chat, self.batch_tokens = model, task, chat, batch_tokens
+        self.encoded = encode(model, task, chat=chat) if model.input_kind == "tokens" else None
+        self.passes, self.seconds = 0, 0.0
+        self._read = prepare(model, task, chat=chat, batch_tokens=batch_tokens, encoded=self.encoded)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    @cached_property
+    def clean(self) -> OptionLogits:
+        """The answers without edits."""
+        return self.read()
+
+    def read(self, plan: Plan | None = None) -> OptionLogits:
+        """The answers to all items under the edits that ``plan`` makes for each batch."""
+        number = 0
+
+        def edits(batch: Batch, items: np.ndarray, _last: np.ndarray | None) -> Mapping[str, Edit]:
+            nonlocal number
+            number += 1
+            return {} if plan is None else plan(_chunk(number - 1, batch, items))
+
+        start = time.perf_counter()
+        answers = self._read(edits)
+        self.passes += len(self)
+        self.seconds += time.perf_counter() - start
+        return OptionLogits.of(answers, self.task)
+
+    def tape(self, hook_points: Sequence[str], plan: Plan | None = None) -> Tape:
+        """What passes the hook points in one reading, before the edits of ``plan`` act there."""
+        chunks: list[Chunk] = []
+        kept: dict[str, list[Tensor]] = {point: [] for point in hook_points}
+
+        def record(chunk: Chunk) -> Mapping[str, Edit]:
+            chunks.append(chunk)
+            made = {} if plan is None else plan(chunk)
+            return {**made, **{point: _keep(kept[point], made.get(point)) for point in hook_points}}
+
+        self.read(record)
+        return Tape(chunks, kept)
+
+    @property
+    def seconds_per_pass(self) -> float:
+        """Seconds that one item takes to go through the model, from what was read so far."""
+        if not self.passes:
+            _ = self.clean
+        return self.seconds / self.passes
+
+    def select(self, rows: np.ndarray) -> Rig:
+        """The same model on some of the items."""
+        return Rig(self.model, self.task.select(rows), chat=self.chat, batch_tokens=self.batch_tokens)
+
+
+def _keep(into: list[Tensor], edit: Edit | None) -> Edit:
+    def record(x: Tensor, batch: Batch) -> Tensor:
+        into.append(x.detach().clone())
+        return x if edit is None else edit(x, batch)
+
+    return record
+
+
+def _chunk(number: int, batch: Batch, items: np.ndarray) -> Chunk:
+    lengths = np.ones(len(items), np.int64) if batch.mask is None else batch.mask.sum(dim=1).cpu().numpy()
+    return Chunk(number, batch, items, lengths)

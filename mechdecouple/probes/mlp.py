@@ -72,12 +72,14 @@ class MlpFitter:
         penalty: L2.
         calibration_share: share of the groups kept aside for Platt's calibration.
         seed: of the starts, the control labels and the folds.
+        device: where the networks train, in float64: "cpu", "cuda" or "auto".
     """
 
     width: int = 32
     penalty: float = 1e-3
     calibration_share: float = 0.2
     seed: int = 0
+    device: str = "cpu"
 
     def fit(
         self,
@@ -92,7 +94,8 @@ class MlpFitter:
             types: what could be memorised (a word, an entity); the groups when absent.
 
         Raises:
-            InputError: values that are not finite, one class, too few groups to calibrate, width < 1, penalty < 0.
+            InputError: values that are not finite, one class, too few groups to calibrate, width < 1, penalty < 0, a
+                device that does not exist.
 
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(400, 2))
@@ -137,14 +140,15 @@ class MlpFitter:
         """One network for each column of labels, on the rows it uses; weights for inputs as they come."""
         centre, scale = X.mean(axis=0), X.std(axis=0)
         scale = np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-300), scale, np.inf)
-        Z, (d, b) = torch.from_numpy((X - centre) / scale), (X.shape[1], labels.shape[1])
-        target, weight = torch.from_numpy(labels.astype(float)), torch.from_numpy(used / used.sum(0))
+        (d, b), device = (X.shape[1], labels.shape[1]), _checks.device(self.device)
+        given = (X - centre) / scale, labels.astype(float), used / used.sum(0)
+        Z, target, weight = (torch.from_numpy(part).to(device) for part in given)
         generator = torch.Generator().manual_seed(self.seed)
         # every network starts alike, so that they differ by their labels alone
         inner = torch.randn(1, d, self.width, generator=generator, dtype=torch.float64).repeat(b, 1, 1) * (2 / d) ** 0.5
         outer = torch.randn(1, self.width, generator=generator, dtype=torch.float64).repeat(b, 1) / self.width**0.5
         parts = [inner, torch.zeros(b, self.width).double(), outer, torch.zeros(b).double()]
-        parts = [part.requires_grad_() for part in parts]
+        parts = [part.to(device).requires_grad_() for part in parts]
         adam = torch.optim.Adam(parts, lr=_RATE)
         course = torch.optim.lr_scheduler.CosineAnnealingLR(adam, _STEPS)
         for _ in range(_STEPS):
@@ -155,7 +159,7 @@ class MlpFitter:
             loss.backward()
             adam.step()
             course.step()
-        inner, biases, outer, bias = (part.detach().numpy() for part in parts)
+        inner, biases, outer, bias = (part.detach().cpu().numpy() for part in parts)
         inner = inner / scale[:, None]
         return inner, biases - centre @ inner, outer, bias
 

@@ -78,12 +78,14 @@ class PooledFitter:
         penalty: L2.
         calibration_share: share of the groups kept aside for Platt's calibration.
         seed: of the starts and of which groups calibrate.
+        device: where it is fitted: "cpu", "cuda" or "auto".
     """
 
     pooling: str = "attention"
     penalty: float = 1e-2
     calibration_share: float = 0.2
     seed: int = 0
+    device: str = "cpu"
 
     def fit(
         self,
@@ -96,7 +98,7 @@ class PooledFitter:
 
         Raises:
             InputError: an unknown pooling, a penalty that is not above zero, items without tokens, values that are not
-                finite, one class, too few groups to calibrate.
+                finite, one class, too few groups to calibrate, a device that does not exist.
 
         >>> rng = np.random.default_rng(0)
         >>> y = np.arange(200) % 2
@@ -125,15 +127,17 @@ class PooledFitter:
     def _fit(self, X: np.ndarray, items: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         centre, scale = X.mean(axis=0), X.std(axis=0)
         scale = np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-300), scale, np.inf)
-        Z, index, target = torch.from_numpy((X - centre) / scale), torch.from_numpy(items), torch.from_numpy(y)[:, None]
+        device = _checks.device(self.device)
+        Z, index, target = (torch.from_numpy(part).to(device) for part in ((X - centre) / scale, items, y[:, None]))
         d, starts = Z.shape[1], 1 if self.pooling == "mean" else _RESTARTS
         generator = torch.Generator().manual_seed(self.seed)
         start = torch.randn(2, d, starts, generator=generator, dtype=torch.float64) / d**0.5
         start[1] *= self.pooling == "attention"
-        both, bias = start.requires_grad_(), torch.zeros(starts, dtype=torch.float64, requires_grad=True)
+        both = start.to(device).requires_grad_()
+        bias = torch.zeros(starts, dtype=torch.float64, device=device, requires_grad=True)
         adam = torch.optim.Adam([both, bias], lr=_RATE)
         course = torch.optim.lr_scheduler.CosineAnnealingLR(adam, _STEPS)
-        losses = torch.zeros(starts, dtype=torch.float64)
+        losses = torch.zeros(starts, dtype=torch.float64, device=device)
         for _ in range(_STEPS):
             score = _pooled(Z @ both[0], Z @ both[1], index, len(y), self.pooling) + bias
             fit = (torch.nn.functional.softplus(score) - target * score).mean(0)
@@ -145,7 +149,7 @@ class PooledFitter:
             adam.step()
             course.step()
         best = int(losses.detach().argmin())
-        weights, query = (part[:, best].detach().numpy() / scale for part in both)
+        weights, query = (part[:, best].detach().cpu().numpy() / scale for part in both)
         return weights, float(bias[best].detach()) - float(weights @ centre), query
 
 
@@ -177,9 +181,9 @@ def _softmax(logits: Float[Tensor, "r b"], index: Int[Tensor, " r"], n: int) -> 
 
 
 def _sums(values: Float[Tensor, "r b"], index: Int[Tensor, " r"], n: int) -> Float[Tensor, "n b"]:
-    return torch.zeros(n, values.shape[1], dtype=values.dtype).index_add(0, index, values)
+    return values.new_zeros(n, values.shape[1]).index_add(0, index, values)
 
 
 def _largest(values: Float[Tensor, "r b"], index: Int[Tensor, " r"], n: int) -> Float[Tensor, "n b"]:
-    least = torch.full((n, values.shape[1]), -torch.inf, dtype=values.dtype)
+    least = values.new_full((n, values.shape[1]), -torch.inf)
     return least.scatter_reduce(0, index[:, None].expand_as(values), values, "amax")

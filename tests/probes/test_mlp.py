@@ -85,3 +85,9 @@ def test_more_dimensions_than_rows_a_constant_column_and_doubles():
 def test_bad_input_is_refused_in_one_line(options, X, y, said):
     with pytest.raises(InputError, match=said):
         MlpFitter(**options).fit(X, y)
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(InputError, match="device 'tpu9'"):
+        MlpFitter(device="tpu9").fit(X, X[:, 0] > 0)

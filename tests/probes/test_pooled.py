@@ -127,3 +127,9 @@ def test_a_probe_refuses_another_width():
     X, items, y, _ = one_token_tells(60)
     with pytest.raises(InputError, match="fitted on 8"):
         PooledFitter("mean").fit(X, items, y).decision_function(X[:, :5], items)
+
+
+def test_a_device_that_does_not_exist_is_refused():
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    with pytest.raises(InputError, match="device 'tpu9'"):
+        PooledFitter(device="tpu9").fit(X, np.arange(80) // 2, np.arange(40) % 2)

@@ -64,7 +64,8 @@ __all__ = [
     "log_score",
 ]
 
-_BINS = 10
+BRIER_BINS = 10
+"""Bins of the Brier score's parts."""
 
 _CHANNELS = ("represented_auroc", "represented_brier", "represented_log_score")
 _EXPRESSED = ("expressed_auroc", "expressed_brier", "expressed_log_score")
@@ -240,7 +241,7 @@ def gap(
     return Gap(
         **found,
         brier_parts={
-            name: brier_decomposition(x[rows], t[rows], _BINS)
+            name: brier_decomposition(x[rows], t[rows], BRIER_BINS)
             for name, x, rows in (("represented", b, known), ("expressed", p, answered))
             if rows.any()
         },

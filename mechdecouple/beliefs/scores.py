@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mechdecouple.behavior.calibration import ECE_DEBIASED
-from mechdecouple.beliefs.gap import METRICS, STATISTICS, Gap
+from mechdecouple.beliefs.gap import METRICS, STATISTICS
 from mechdecouple.beliefs.gap_metrics import GAP_METRICS, KNOWLEDGE_METRICS
 from mechdecouple.beliefs.gate import ScoreGate, score_gate
 from mechdecouple.beliefs.level import CHANNELS, Level, evaluate
@@ -161,7 +161,7 @@ class GapReport:
         yield row(GAP_METRICS["cramers_v"], _cramers_v(level))
         for channel in CHANNELS:
             yield row(ECE_DEBIASED, level.ece[channel], channel)
-            for name, value in _parts(level.gap, channel).items():
+            for name, value in level.brier[channel].items():
                 yield row(GAP_METRICS[f"brier_{name}"], value, channel)
 
 
@@ -261,13 +261,3 @@ def _cramers_v(level: Level) -> Estimate:
     if np.isnan(value):
         return Estimate.undefined(level.gap.reasons.get("claim_rate") or "claims or truth are constant", unit="groups")
     return Estimate(value=value, n=n, unit="groups", reason="no interval: resampling itself raises it")
-
-
-def _parts(found: Gap, channel: str) -> dict[str, Estimate]:
-    names = ("reliability", "resolution", "uncertainty", "within_bin")
-    n = getattr(found, f"{channel}_brier").n
-    if channel not in found.brier_parts:
-        why = found.reasons[f"{channel}_brier"]
-        return {name: Estimate.undefined(why, unit="groups") for name in names}
-    parts = found.brier_parts[channel]
-    return {name: Estimate(value=getattr(parts, name), n=n, unit="groups") for name in names}

@@ -210,6 +210,16 @@ def test_every_row_has_a_declared_metric_and_parts_add_up(pair):
     assert "persuader" in pair._repr_html_()
 
 
+def test_the_parts_of_the_brier_score_have_intervals_over_groups(pair):
+    level = pair.levels["tidy"][""]
+    for channel in ("represented", "expressed"):
+        for name, part in level.brier[channel].items():
+            assert part.unit == "groups" and part.low <= part.value <= part.high, name
+    # a base rate that is one half in every group does not change when a group is left out
+    assert level.brier["expressed"]["uncertainty"].high == pytest.approx(0.25)
+    assert level.brier["expressed"]["reliability"].high > level.brier["expressed"]["reliability"].low
+
+
 def test_options_that_cannot_be_are_refused():
     with pytest.raises(InputError, match="honest stratum 'candid' is not in"):
         of(one(), honest="candid")

@@ -28,8 +28,11 @@ class OptionLogits:
     right: Int[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, answers: Answers, task: Task) -> OptionLogits:
-        """From answers that are chosen among options, or among the classes that are right for some item.
+    def of(cls, answers: Answers, task: Task, classes: Int[np.ndarray, " m"] | None = None) -> OptionLogits:
+        """From answers that are chosen among options, or among classes.
+
+        Args:
+            classes: sorted classes that count, each item's right one among them; default: those right for some item.
 
         Raises:
             InputError: the answers have no options, or an item has fewer than two.
@@ -37,11 +40,11 @@ class OptionLogits:
         reason = no_options(answers, task)
         if reason:
             raise InputError(reason)
-        logp, columns, right = answers.logp, None, right_options(task)
+        logp, right = answers.logp, right_options(task)
         assert logp is not None
         if task.performance == "class":
-            columns, right = np.unique(right, return_inverse=True)
-            logp = logp[:, columns]
+            columns = np.unique(right) if classes is None else classes
+            logp, right = logp[:, columns], np.searchsorted(columns, right)
         values = np.where(np.isfinite(logp), logp, np.nan)
         return cls(values - np.nanmean(values, axis=1, keepdims=True), right)
 

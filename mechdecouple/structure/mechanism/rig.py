@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mechdecouple.behavior import prepare
 from mechdecouple.models import Batch, Edit, HookedModel, encode
-from mechdecouple.structure.mechanism.options import OptionLogits
+from mechdecouple.structure.mechanism.options import OptionLogits, right_options
 from mechdecouple.structure.mechanism.tape import Chunk, Plan, Tape
 from mechdecouple.tasks import Task
 
@@ -22,6 +22,7 @@ class Rig:
     Attributes:
         model: must choose among options or classes. task: the items.
         chat: prompts go through the tokenizer's chat template.
+        classes: the sorted classes that are answers, those right for some item; None where answers are options.
         passes: how many items went through the model so far; seconds: how long that took.
 
     Raises:
@@ -31,6 +32,7 @@ class Rig:
     def __init__(self, model: HookedModel, task: Task, *, chat: bool = False, batch_tokens: int = 8192) -> None:
         self.model, self.task, self.chat, self.batch_tokens = model, task, chat, batch_tokens
         self.encoded = encode(model, task, chat=chat) if model.input_kind == "tokens" else None
+        self.classes = np.unique(right_options(task)) if task.performance == "class" else None
         self.passes, self.seconds = 0, 0.0
         self._read = prepare(model, task, chat=chat, batch_tokens=batch_tokens, encoded=self.encoded)
 
@@ -59,20 +61,26 @@ class Rig:
         answers = self._read(edits)
         self.passes += len(self)
         self.seconds += time.perf_counter() - start
-        return OptionLogits.of(answers, self.task)
+        return OptionLogits.of(answers, self.task, self.classes)
 
     def tape(self, hook_points: Sequence[str], plan: Plan | None = None) -> Tape:
         """What passes the hook points in one reading, before the edits of ``plan`` act there."""
+        return self.record(hook_points, plan)[1]
+
+    def record(self, hook_points: Sequence[str], plan: Plan | None = None) -> tuple[OptionLogits, Tape]:
+        """The answers and the tape of one reading; without a plan the answers are kept as `clean`."""
         chunks: list[Chunk] = []
         kept: dict[str, list[Tensor]] = {point: [] for point in hook_points}
 
-        def record(chunk: Chunk) -> Mapping[str, Edit]:
+        def edits(chunk: Chunk) -> Mapping[str, Edit]:
             chunks.append(chunk)
             made = {} if plan is None else plan(chunk)
             return {**made, **{point: _keep(kept[point], made.get(point)) for point in hook_points}}
 
-        self.read(record)
-        return Tape(chunks, kept)
+        logits = self.read(edits)
+        if plan is None:
+            self.__dict__.setdefault("clean", logits)
+        return logits, Tape(chunks, kept)
 
     @property
     def seconds_per_pass(self) -> float:
@@ -82,8 +90,10 @@ class Rig:
         return self.seconds / self.passes
 
     def select(self, rows: np.ndarray) -> Rig:
-        """The same model on some of the items."""
-        return Rig(self.model, self.task.select(rows), chat=self.chat, batch_tokens=self.batch_tokens)
+        """The same model on some of the items, with the same classes to choose among."""
+        part = Rig(self.model, self.task.select(rows), chat=self.chat, batch_tokens=self.batch_tokens)
+        part.classes = self.classes
+        return part
 
 
 def _keep(into: list[Tensor], edit: Edit | None) -> Edit:

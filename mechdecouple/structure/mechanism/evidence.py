@@ -1,0 +1,98 @@
+"""Evidence: how far two models lie apart by one measure, and what that says of their mechanisms."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+
+from mechdecouple.errors import InputError
+from mechdecouple.results import Estimate
+
+Axis = Literal["route", "variables"]
+Says = Literal["same", "other", ""]
+AXES: tuple[Axis, ...] = ("route", "variables")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One piece of evidence on one axis.
+
+    Attributes:
+        axis, name: what it speaks on, and by which measure.
+        distance: 0 where the models are alike, 1 where they share nothing; NaN where it could not be measured.
+        within: up to here the models count as alike; infinitely negative where being alike is no evidence.
+        beyond: from here they count as apart; infinite where being apart is no evidence.
+        settles: from here they are so far apart that no second piece is asked for.
+        spread: distances of pairs of seeds of one recipe by the same measure; what is no larger than the largest counts
+            as alike and never as apart. Empty where no seeds were given, or where they are no yardstick.
+        detail: where the distance comes from, in words.
+    """
+
+    axis: Axis
+    name: str
+    distance: Estimate
+    within: float = -math.inf
+    beyond: float = math.inf
+    settles: float = math.inf
+    spread: tuple[float, ...] = ()
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.within <= self.beyond <= self.settles:
+            raise InputError(
+                f"{self.name!r}: within {self.within}, beyond {self.beyond}, settles {self.settles}: expected them to rise"
+            )
+
+    @property
+    def defined(self) -> bool:
+        """Whether it was measured, with an interval."""
+        return math.isfinite(self.distance.low) and math.isfinite(self.distance.high)
+
+    @property
+    def says(self) -> Says:
+        """``same`` if the whole interval counts as alike, ``other`` if the whole interval counts as apart."""
+        if not self.defined:
+            return ""
+        if self.distance.high <= self._against(self.within):
+            return "same"
+        return "other" if self.distance.low > self._against(self.beyond) else ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it says ``other`` without asking for a second piece."""
+        return self.says == "other" and self.distance.low > self._against(self.settles)
+
+    @property
+    def sentence(self) -> str:
+        """The distance, what it is held against, and what that says."""
+        if not self.defined:
+            return f"{self.name}: not measured ({self.distance.reason or 'no interval'})"
+        held = [f"alike up to {self.within:.2g}"] if math.isfinite(self.within) else []
+        held += [f"apart beyond {self.beyond:.2g}"] if math.isfinite(self.beyond) else []
+        held += [f"seeds of one recipe up to {max(self.spread):.2f}"] if self.spread else []
+        said = {"same": "speaks for the same", "other": "speaks for another", "": "says nothing"}[self.says]
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.name} {said}: distance {self.distance}{detail}; {', '.join(held)}"
+
+    def _against(self, bound: float) -> float:
+        return max((bound, *self.spread)) if math.isfinite(bound) else bound
+
+    def row(self) -> dict[str, object]:
+        d = self.distance
+        return {
+            "axis": self.axis, "evidence": self.name, "distance": d.value, "low": d.low, "high": d.high,
+            "within": self.within, "beyond": self.beyond, "spread": max(self.spread, default=math.nan),
+            "pairs_of_seeds": len(self.spread), "says": self.says, "settled": self.settled, "detail": self.detail,
+            "reason": d.reason,
+        }  # fmt: skip
+
+
+def evidence_frame(pieces: Sequence[Evidence]) -> pd.DataFrame:
+    """A table, one row a piece."""
+    columns = ["axis", "evidence", "distance", "low", "high", "within", "beyond", "spread", "pairs_of_seeds", "says",
+               "settled", "detail", "reason"]  # fmt: skip
+    return pd.DataFrame([piece.row() for piece in pieces], columns=columns)

@@ -1,0 +1,87 @@
+"""Verdict: whether two models answer by the same route and over the same variables, by one stated rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from mechdecouple.structure.mechanism.evidence import Axis, Evidence
+
+Answer = Literal["same", "other", "cannot tell"]
+CAUSAL_PROFILE = "causal profile"
+"""The piece of evidence without which routes are never called the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisVerdict:
+    """The answer on one axis.
+
+    Attributes:
+        axis: ``route`` or ``variables``.
+        answer: ``same``, ``other`` or ``cannot tell``.
+        sentence: the answer and what it rests on.
+        evidence_for: pieces that speak for the answer; where it cannot be told, those that speak for ``same``.
+        evidence_against: pieces that speak for the opposite; where it cannot be told, those that speak for ``other``.
+        silent: pieces that say nothing.
+    """
+
+    axis: Axis
+    answer: Answer
+    sentence: str
+    evidence_for: tuple[Evidence, ...] = ()
+    evidence_against: tuple[Evidence, ...] = ()
+    silent: tuple[Evidence, ...] = ()
+
+
+def judge(axis: Axis, evidence: Sequence[Evidence], reason: str = "") -> AxisVerdict:
+    """The verdict on one axis.
+
+    Each piece of evidence is a distance with a 95 % interval. It says *other* if the whole interval lies beyond what
+    counts as apart, and beyond every pair of seeds of one recipe where such were given; *same* if the whole interval
+    lies within what counts as alike, or within those seeds; else nothing, so that too few items never make two models
+    the same. Then an axis is
+
+    - **other** if two pieces say so, or one alone from so far apart that it settles the matter. On the variables' axis
+      no piece may say *same*: models that are driven by each other's activations hold something in common;
+    - **same** if a piece says so and none says other; on the route's axis the causal profile must be among those that
+      say so, since what an answer depends on is what the route is;
+    - **cannot tell** otherwise: pieces that contradict each other, a lone piece for other, none at all.
+
+    Which pieces there are, and their bounds, stands in `pieces`.
+
+    Args:
+        reason: why nothing can be told at all (a model that cannot answer, say); empty where that is not so.
+    """
+    own = [piece for piece in evidence if piece.axis == axis]
+    same, other = ([p for p in own if p.says == said] for said in ("same", "other"))
+    silent = tuple(p for p in own if not p.says)
+    answer = "cannot tell" if reason else _answer(axis, same, other)
+    why = reason or _why(axis, answer, same, other)
+    agreeing, opposing = (other, same) if answer == "other" else (same, other)
+    return AxisVerdict(axis, answer, f"{axis}: {answer}: {why}", tuple(agreeing), tuple(opposing), silent)
+
+
+def _answer(axis: Axis, same: Sequence[Evidence], other: Sequence[Evidence]) -> Answer:
+    apart = len(other) >= 2 or any(piece.settled for piece in other)
+    if apart and not (axis == "variables" and same):
+        return "other"
+    alike = bool(same) if axis == "variables" else any(piece.name == CAUSAL_PROFILE for piece in same)
+    return "same" if alike and not other else "cannot tell"
+
+
+def _why(axis: Axis, answer: Answer, same: Sequence[Evidence], other: Sequence[Evidence]) -> str:
+    alike, apart = (" and ".join(piece.name for piece in pieces) for pieces in (same, other))
+    if answer == "other":
+        return f"{apart} lie{'s' * (len(other) == 1)} apart" + (
+            f", though {alike} lie{'s' * (len(same) == 1)} near" if same else ""
+        )
+    if answer == "same":
+        return f"{alike} lie{'s' * (len(same) == 1)} near, nothing apart"
+    if same and other:
+        return f"{alike} speak{'s' * (len(same) == 1)} for the same, {apart} for another"
+    if other:
+        return f"{apart} alone speaks for another, and not clearly enough"
+    if same:
+        return f"{alike} lie{'s' * (len(same) == 1)} near, but not the {CAUSAL_PROFILE}, on which the {axis} rests"
+    return "no piece of evidence says anything"

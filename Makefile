@@ -35,9 +35,11 @@ bench: $(STAMP)
 	$(BIN)/python analyses/benchmarks/extraction.py
 	$(BIN)/python analyses/benchmarks/similarity.py
 	$(BIN)/python analyses/benchmarks/probes.py
+	$(BIN)/python analyses/benchmarks/beliefs.py
 	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
 	$(BIN)/python analyses/benchmarks/sae.py
 	$(BIN)/python analyses/benchmarks/shuffling.py
+	$(BIN)/python analyses/benchmarks/matching.py --large
 
 readme: $(STAMP)
 	$(BIN)/python analyses/readme.py

@@ -37,8 +37,7 @@ def components(rig: Rig, *, heads: bool = True) -> tuple[Component, ...]:
     Raises:
         InputError: nothing can be taken out.
     """
-    batch = _first(rig)
-    found = _submodules(rig.model, batch) if rig.model.input_kind == "array" else _transformer(rig, batch, heads)
+    found = _submodules(rig) if rig.model.input_kind == "array" else _transformer(rig, heads)
     if not found:
         raise InputError(
             f"model {rig.model.name!r} has no parts to take out: its hook points are {', '.join(rig.model.hook_points)}"
@@ -53,7 +52,7 @@ def units(rig: Rig, point: str, per_group: int = 1) -> tuple[Component, ...]:
         InputError: the hook point holds pairs of tokens, or cannot be read; fewer than one unit a group.
     """
     rig.model.check_hook_points([point])
-    values = _captured(rig.model, _first(rig), [point])
+    values = look(rig, [point])
     if per_group < 1:
         raise InputError(f"per_group is {per_group}: expected at least 1 unit")
     if point not in values or point.endswith((".hook_pattern", ".hook_attn_scores")):
@@ -62,6 +61,11 @@ def units(rig: Rig, point: str, per_group: int = 1) -> tuple[Component, ...]:
     cut = [tuple(range(i, min(i + per_group, d))) for i in range(0, d, per_group)]
     names = [str(c[0]) if len(c) == 1 else f"{c[0]}-{c[-1]}" for c in cut]
     return tuple(Component(f"{point} {n}", "units", point, depth, index=c) for n, c in zip(names, cut, strict=True))
+
+
+def look(rig: Rig, points: Sequence[str]) -> dict[str, Tensor]:
+    """What passes hook points on the first few items, without those that cannot be read."""
+    return _captured(rig.model, _first(rig), points)
 
 
 def latent(name: str, point: str, directions: np.ndarray, depth: float) -> Component:
@@ -77,13 +81,13 @@ def latent(name: str, point: str, directions: np.ndarray, depth: float) -> Compo
     return Component(name, "latents", point, depth, basis=basis[singular > singular[0] * 1e-10])
 
 
-def _transformer(rig: Rig, batch: Batch, heads: bool) -> list[Component]:
+def _transformer(rig: Rig, heads: bool) -> list[Component]:
     model = rig.model
     layers = [int(m[1]) for p in model.hook_points if (m := re.fullmatch(r"blocks\.(\d+)\.hook_resid_post", p))]
     names = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
     inner = ("attn.hook_pattern", "attn.hook_z")
     wanted = [f"blocks.{i}.{n}" for i in layers for n in (*names, *inner)]
-    values = _captured(model, batch, [p for p in wanted if p in model.hook_points])
+    values = look(rig, [p for p in wanted if p in model.hook_points])
     coarse, fine = list(_embeddings(rig)), list[Component]()
     for i in layers:
         here = {p.removeprefix(f"blocks.{i}."): v for p, v in values.items() if p.startswith(f"blocks.{i}.")}
@@ -152,10 +156,10 @@ def _heads(i: int, n: int, here: Mapping[str, Tensor]) -> Iterator[Component]:
             yield Component(f"L{i}H{h} pattern", "head pattern", f"blocks.{i}.attn.hook_pattern", i / n, -3, (h,))
 
 
-def _submodules(model: HookedModel, batch: Batch) -> list[Component]:
-    values = _captured(model, batch, model.hook_points)
+def _submodules(rig: Rig) -> list[Component]:
+    model, values = rig.model, look(rig, rig.model.hook_points)
     with torch.no_grad():
-        logits = model.forward(batch).logits
+        logits = model.forward(_first(rig)).logits
     assert logits is not None
     kept: dict[str, Tensor] = {}
     for point, value in values.items():
@@ -186,7 +190,6 @@ def _first(rig: Rig) -> Batch:
 
 
 def _captured(model: HookedModel, batch: Batch, points: Sequence[str]) -> dict[str, Tensor]:
-    """What passes hook points, without those that cannot be read."""
     with torch.no_grad():
         try:
             return dict(model.forward(batch, capture=points, logits=False).activations)

@@ -55,7 +55,7 @@ class Rig:
         def edits(batch: Batch, items: np.ndarray, _last: np.ndarray | None) -> Mapping[str, Edit]:
             nonlocal number
             number += 1
-            return {} if plan is None else plan(_chunk(number - 1, batch, items))
+            return {} if plan is None else plan(chunk_of(number - 1, batch, items))
 
         start = time.perf_counter()
         answers = self._read(edits)
@@ -104,6 +104,6 @@ def _keep(into: list[Tensor], edit: Edit | None) -> Edit:
     return record
 
 
-def _chunk(number: int, batch: Batch, items: np.ndarray) -> Chunk:
+def chunk_of(number: int, batch: Batch, items: np.ndarray) -> Chunk:
     lengths = np.ones(len(items), np.int64) if batch.mask is None else batch.mask.sum(dim=1).cpu().numpy()
     return Chunk(number, batch, items, lengths)

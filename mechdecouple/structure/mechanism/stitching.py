@@ -1,0 +1,179 @@
+"""Stitching: whether one model answers when an affine map puts another's activations in the place of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mechdecouple.errors import InputError, MismatchError
+from mechdecouple.progress import bar
+from mechdecouple.structure.mechanism._affine import affine_weights, gram
+from mechdecouple.structure.mechanism._driving import Side, driving, prompt_length
+from mechdecouple.structure.mechanism._values import answers_of, distinct, inputs_of
+from mechdecouple.structure.mechanism.holdout import By, Holdout, hold_out
+from mechdecouple.structure.mechanism.rig import Rig
+from mechdecouple.structure.mechanism.stitched import Direction, Scores, Stitching
+
+_MOST_POINTS = 8
+_LEAST_TEST = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StitchingPlan:
+    """What is going to be stitched, and its cost; making it runs no model."""
+
+    points_a: tuple[str, ...]
+    points_b: tuple[str, ...]
+    holdout: Holdout
+    seed: int
+
+    @property
+    def passes(self) -> int:
+        """Item passes: both models and their twins with fresh weights on all items that are used, then every pair of
+        layers and three controls a layer, both ways, on the test items."""
+        return 4 * len(self.holdout.used) + _drives(self.points_a, self.points_b) * len(self.holdout.test)
+
+
+def plan_stitching(
+    rig_a: Rig,
+    rig_b: Rig,
+    points_a: Sequence[str] | None = None,
+    points_b: Sequence[str] | None = None,
+    *,
+    by: By = "values",
+    budget: int = 12_000,
+    seed: int = 0,
+) -> StitchingPlan:
+    """Choose hook points and items so that stitching takes at most ``budget`` item passes.
+
+    Raises:
+        MismatchError: the rigs hold other items. InputError: too few items or groups, or a budget that is too small.
+    """
+    _check_aligned(rig_a, rig_b)
+    points = _points(rig_a, points_a), _points(rig_b, points_b)
+    for rig in (rig_a, rig_b):
+        prompt_length(rig)
+    n_used = min(len(rig_a), 1000, budget // 12)
+    n_test = min((budget - 4 * n_used) // _drives(*points), 256)
+    if n_test < _LEAST_TEST:
+        needed = 4 * n_used + _LEAST_TEST * _drives(*points)
+        raise InputError(
+            f"budget {budget} tests {max(n_test, 0)} items at {len(points[0])} x {len(points[1])} hook points; "
+            f"expected at least {_LEAST_TEST}: give {needed} passes or fewer points"
+        )
+    answer = answers_of(rig_a)
+    inputs = {**inputs_of(rig_a), **{f"{k} ({rig_b.name})": v for k, v in inputs_of(rig_b).items()}}
+    held = hold_out(distinct(inputs), answer, rig_a.task.groups, by=by, n_test=n_test, n_used=n_used, seed=seed)
+    return StitchingPlan(points[0], points[1], held, seed)
+
+
+def stitch(
+    rig_a: Rig,
+    rig_b: Rig,
+    points_a: Sequence[str] | None = None,
+    points_b: Sequence[str] | None = None,
+    *,
+    by: By = "values",
+    budget: int = 12_000,
+    seed: int = 0,
+    progress: bool = False,
+) -> Stitching:
+    """Drive each model by the other through affine maps from every hook point of one to every hook point of the other.
+
+    Maps are fitted on fit items and tried on items whose inputs and answers they never saw (see `hold_out`): else a
+    table of the inputs, or a stream that already holds the answer, could be turned into any other one. What such
+    look-ups give all the same is measured by two controls: the source with fresh weights, which knows its inputs and
+    has learned nothing (its items shuffled would know not even these and always look harmless), and the right answer's
+    name. What the map and the held-out values allow at best is measured by stitching the target to itself.
+
+    Args:
+        points_a, points_b: default: the stream after every layer (thinned to 8); what bypasses a hook point is not
+            driven, which shows as controls that do well.
+        by: ``groups`` holds out groups of items only: what it gives more than ``values`` was looked up.
+        budget: most item passes; `plan_stitching` says how many it will be.
+
+    Raises:
+        MismatchError: the rigs hold other items. InputError: see `plan_stitching`; prompts of unequal length.
+    """
+    plan = plan_stitching(rig_a, rig_b, points_a, points_b, by=by, budget=budget, seed=seed)
+    used = plan.holdout.used
+    at = {row: place for place, row in enumerate(used.tolist())}
+    before = rig_a.passes + rig_b.passes
+    sides = [Side(rig, points, used, seed) for rig, points in ((rig_a, plan.points_a), (rig_b, plan.points_b))]
+    names = answers_of(rig_a)[used]
+    answers = gram(torch.from_numpy((names[:, None] == np.unique(names)).astype(np.float64)))
+    made = []
+    with bar(total=_drives(plan.points_a, plan.points_b), desc="stitching", progress=progress) as meter:
+        for source, target in (sides, sides[::-1]):
+            made.append(_direction(source, target, answers, plan.holdout, at, meter))
+    notes = tuple(side.note for side in sides if side.note)
+    return Stitching(made[0], made[1], plan.holdout, rig_a.passes + rig_b.passes - before, notes)
+
+
+def _direction(
+    source: Side, target: Side, answers: Tensor, held: Holdout, at: dict[int, int], meter: tqdm
+) -> Direction:
+    n_s, n_t = len(source.points), len(target.points)
+    where = np.array([at[row] for row in held.test])
+    order = {row: place for place, row in enumerate(held.test.tolist())}
+    stack = torch.cat([source.grams, target.grams, source.fresh, answers[None].to(source.grams)])
+    weights = torch.zeros(n_s + 3, n_t, len(where), len(at))
+    for fold in held.folds:
+        fit, test, inner_fit, inner_test = (
+            np.array([at[row] for row in rows]) for rows in (fold.fit, fold.test, fold.inner_fit, fold.inner_test)
+        )
+        values, score = affine_weights(stack, target.grams, fit, test, inner_fit, inner_test)
+        column = np.arange(n_t)
+        fresh = n_s + n_t + score[n_s + n_t : -1].argmax(axis=0)
+        chosen = torch.cat([values[:n_s], values[n_s + column, column][None], values[fresh, column][None], values[-1:]])
+        rows = torch.as_tensor([order[row] for row in fold.test.tolist()])
+        weights[:, :, rows[:, None], torch.as_tensor(fit)] = chosen.float()
+    rig = target.rig.select(where)
+    clean = rig.clean
+    correct, error = np.zeros((2, n_s + 3, n_t, len(where)))
+    for t, point in enumerate(target.points):
+        for s in range(n_s + 3):
+            driven = rig.read(driving(point, weights[s, t] @ target.values[point].float(), target.length))
+            correct[s, t], error[s, t] = driven.correct, np.nansum((driven.values - clean.values) ** 2, axis=1)
+            meter.update()
+    target.count(rig)
+    score = Scores(rig.task.groups)
+    share = score.share(error[:n_s], clean)
+    accuracy = score.mean(correct)
+    return Direction(
+        source.rig.name, target.rig.name, source.points, target.points,
+        accuracy=accuracy[:n_s], kept=share, random=accuracy[n_s + 1], answer=accuracy[n_s + 2],
+        ceiling=accuracy[n_s], clean=score.mean(clean.correct),
+    )  # fmt: skip
+
+
+def _points(rig: Rig, given: Sequence[str] | None) -> tuple[str, ...]:
+    if given is not None:
+        rig.model.check_hook_points(given)
+        return tuple(map(str, given))
+    points = rig.model.layer_points
+    if rig.encoded is None and len(points) > 1:
+        points = points[:-1]
+    thin = np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS)).round().astype(int)
+    return tuple(points[int(i)] for i in thin)
+
+
+def _check_aligned(rig_a: Rig, rig_b: Rig) -> None:
+    a, b = rig_a.task.ids, rig_b.task.ids
+    if len(a) != len(b) or (a != b).any():
+        row = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        raise MismatchError(
+            f"models {rig_a.name!r} and {rig_b.name!r} are rigged on other items from row {row + 1} on: "
+            "stitching needs the same items in the same order"
+        )
+
+
+def _drives(points_a: Sequence[str], points_b: Sequence[str]) -> int:
+    """How often a test item runs: every pair, a self-stitch and two controls a layer, both ways, and once clean."""
+    s, t = len(points_a), len(points_b)
+    return 2 * s * t + 3 * (s + t) + 2

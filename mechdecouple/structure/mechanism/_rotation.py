@@ -1,0 +1,81 @@
+"""Trained rotation: the directions whose exchange makes answers follow a concept, by gradients through the model."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechdecouple.behavior.differentiable import DifferentiableLogits
+from mechdecouple.structure.mechanism._stage import Place, Stage
+from mechdecouple.structure.mechanism.counterfactuals import Pairs
+
+STEPS, BATCH = 40, 32
+COST = 3 * STEPS * BATCH
+"""Item passes of a training: a step back costs two."""
+_RATE = 0.05
+
+
+def trained_frame(
+    stage: Stage,
+    place: Place,
+    pairs: Pairs,
+    start: Float[np.ndarray, "k d"],
+    within: Float[np.ndarray, "r d"],
+    seed: int = 0,
+) -> Float[np.ndarray, "k d"]:
+    """Orthonormal directions such that swapping them makes pairs' answers right, starting from some.
+
+    They are sought within the span in which the concept moves activations when all else is held. Without that, a
+    direction in which the concept can be read but that nothing uses can be coupled to one that drives the answer and
+    that the concept never moves: answers follow, yet no variable was found (arXiv:2311.17030).
+
+    Args:
+        pairs: of fit rows; start: rows in the span of ``within`` are kept; within: orthonormal, r >= k.
+    """
+    rig = stage.rig
+    read = DifferentiableLogits(rig.model, rig.task, rig.encoded, chat=rig.chat)
+    device = rig.model.device
+    basis = torch.as_tensor(within, dtype=torch.float32, device=device)
+    rng = np.random.default_rng(seed)
+    # What of the start is lost outside of the span is made up at random.
+    first = start @ within.T + 1e-3 * rng.normal(size=(len(start), len(within)))
+    weights = torch.tensor(first, dtype=torch.float32, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([weights], lr=_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    source = stage.taken(place, pairs.source)
+    start_time = time.perf_counter()
+    for _ in range(STEPS):
+        chosen = rng.choice(len(pairs), min(BATCH, len(pairs)), replace=False)
+        items = pairs.base[chosen]
+
+        def move(delta: Tensor) -> Tensor:
+            frame = torch.linalg.qr(weights.T).Q.T @ basis
+            return delta.float() @ frame.T @ frame
+
+        edit = stage.moving(place, items, source[torch.as_tensor(chosen)], move)
+        logits = read(read.batch(items), items, {place.hook_point: edit})
+        loss = _loss(logits, items, pairs.right[chosen], stage)
+        (weights.grad,) = torch.autograd.grad(loss, [weights])
+        optimiser.step()
+        schedule.step()
+    rig.passes, rig.seconds = rig.passes + COST, rig.seconds + time.perf_counter() - start_time
+    with torch.no_grad():
+        frame = torch.linalg.qr(weights.double().T).Q.T @ basis.double()
+    return frame.cpu().numpy()
+
+
+def _loss(logits: Tensor, items: np.ndarray, right: np.ndarray, stage: Stage) -> Tensor:
+    """Cross-entropy of the right option among those of each item."""
+    task, classes = stage.rig.task, stage.rig.classes
+    if classes is not None:
+        columns, right = torch.as_tensor(classes, device=logits.device), np.searchsorted(classes, right)
+        logits = logits[:, columns]
+    else:
+        assert task.choices is not None
+        offered = torch.tensor([[j < len(task.choices[i]) for j in range(logits.shape[1])] for i in items])
+        logits = torch.where(offered.to(logits.device), logits, -torch.inf)
+    return torch.nn.functional.cross_entropy(logits.float(), torch.as_tensor(right, device=logits.device))

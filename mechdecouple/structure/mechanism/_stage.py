@@ -1,0 +1,223 @@
+"""Stage: activations of fit and test items recorded once, and test items read again with parts of them replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mechdecouple.errors import InputError
+from mechdecouple.extract.pick import picked_tokens
+from mechdecouple.models import Batch, Edit
+from mechdecouple.structure.mechanism.counterfactuals import Pairs
+from mechdecouple.structure.mechanism.options import OptionLogits
+from mechdecouple.structure.mechanism.rig import Rig
+from mechdecouple.structure.mechanism.tape import PATTERNS, Chunk
+
+FIT = 3
+"""Items that subspaces are found on, for each that is tested: they go through the model only once."""
+Move = Callable[[Tensor, np.ndarray], Tensor]
+"""How far to move each of some pairs [b], given source less base [b, d]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where something is swapped.
+
+    Attributes:
+        hook_point: of the model; depth: fraction of the network before it.
+        position: ``all`` tokens together, ``last``, a ``position_*`` column, or the index of a token, as text.
+    """
+
+    hook_point: str
+    position: str
+    depth: float
+
+    def __str__(self) -> str:
+        return self.hook_point if self.position == "all" else f"{self.hook_point} at {self.position}"
+
+
+class Stage:
+    """Items of a rig, some to find subspaces on and others, of other groups, to try them on.
+
+    Args:
+        limit: most items to test; ``FIT`` times as many to fit on.
+
+    Attributes:
+        fit, test: rows of the rig's task.
+    """
+
+    def __init__(self, rig: Rig, points: Sequence[str], *, limit: int, seed: int) -> None:
+        self.rig, self.points = rig, tuple(points)
+        rig.model.check_hook_points(points)
+        bad = [p for p in points if p.endswith(PATTERNS)]
+        if bad:
+            raise InputError(f"hook point {bad[0]!r} holds pairs of tokens, not features: choose another one")
+        self.fit, self.test = halves(rig.task.groups, limit, seed)
+        self._rows = np.concatenate([self.fit, self.test])
+        self._place_of = {int(row): i for i, row in enumerate(self._rows)}
+
+    @property
+    def cost(self) -> int:
+        """Item passes of recording."""
+        return len(self._rows)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether all items have the same number of tokens, or none."""
+        return self.rig.encoded is None or len(np.unique(self.rig.encoded.lengths)) == 1
+
+    def positions(self) -> tuple[str, ...]:
+        """Where single tokens can be swapped; nothing for tensor inputs."""
+        if self.rig.encoded is None:
+            return ()
+        if not self.aligned:
+            return ("last", *self.rig.task.positions)
+        tokens = np.stack(self.rig.encoded.tokens)
+        varied = np.flatnonzero((tokens != tokens[0]).any(axis=0))
+        # What stands before the first token that varies is the same in all items, except where attention looks ahead.
+        first = 0 if self.rig.model.head == "mlm" else int(varied.min(initial=tokens.shape[1] - 1))
+        return tuple(str(i) for i in range(first, tokens.shape[1]))
+
+    def place(self, hook_point: str, position: str = "all") -> Place:
+        """A place, checked.
+
+        Raises:
+            InputError: all tokens together of prompts that differ in length; an unknown position.
+        """
+        if position == "all" and not self.aligned:
+            raise InputError("prompts differ in length, so tokens have no places in common: swap at one position")
+        place = Place(hook_point, position, self.rig.model.depth(hook_point))
+        self.tokens(place)
+        return place
+
+    @cached_property
+    def recorded(self) -> tuple[dict[str, Tensor], OptionLogits]:
+        """What passes the hook points, [items, ...] each, and what the model answers: one reading of all items."""
+        part, made = self.rig.select(self._rows), {}
+        answers = part.read(lambda chunk: {point: _keep(made, point, part, chunk) for point in self.points})
+        self._account(part)
+        # A copy that is made outside of inference mode may take part in gradients.
+        return {point: values.clone() for point, values in made.items()}, answers
+
+    def activations(self, place: Place, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
+        """What passed a place on rows of the task, tokens and features in one vector."""
+        return self.taken(place, rows).double().cpu().numpy()
+
+    def clean(self, rows: Int[np.ndarray, " m"]) -> OptionLogits:
+        """What the model answers to rows of the task when nothing is swapped."""
+        return self.recorded[1].select(self._numbers(rows))
+
+    def replaced(self, place: Place, pairs: Pairs, part: Rig, move: Move) -> Bool[np.ndarray, " m"]:
+        """Whether each pair's base gives the right answer of the pair once it is moved towards its source.
+
+        Args:
+            part: the rig on the pairs' bases.
+        """
+        source = self.taken(place, pairs.source)
+
+        def edit_for(chunk: Chunk) -> Edit:
+            return self.moving(place, pairs.base[chunk.items], source[chunk.items], lambda d: move(d, chunk.items))
+
+        answers = part.read(lambda chunk: {place.hook_point: edit_for(chunk)})
+        self._account(part)
+        return self.right(answers, pairs)
+
+    def moving(
+        self, place: Place, rows: Int[np.ndarray, " b"], source: Float[Tensor, "b d"], move: Callable[[Tensor], Tensor]
+    ) -> Edit:
+        """The edit that moves a batch at a place; ``rows``: of the task, ``source``: what to move towards."""
+        at = self.tokens(place)
+
+        def edit(x: Tensor, _: Batch) -> Tensor:
+            where: Any = ...
+            if at is not None:
+                where = torch.arange(len(x), device=x.device), torch.as_tensor(at[rows], device=x.device)
+            elif self.rig.encoded is not None:
+                where = slice(None), slice(int(self.rig.encoded.lengths[0]))
+            picked = x[where]
+            flat = picked.flatten(1)
+            out = x.clone()
+            out[where] = (flat + move(source.to(flat.device, flat.dtype) - flat).to(flat.dtype)).reshape(picked.shape)
+            return out
+
+        return edit
+
+    def right(self, answers: OptionLogits, pairs: Pairs) -> Bool[np.ndarray, " m"]:
+        """Whether answers to the pairs' bases are the pairs' right ones."""
+        classes = self.rig.classes
+        return np.nanargmax(answers.values, axis=1) == (
+            pairs.right if classes is None else np.searchsorted(classes, pairs.right)
+        )
+
+    def _account(self, part: Rig) -> None:
+        self.rig.passes, self.rig.seconds = self.rig.passes + part.passes, self.rig.seconds + part.seconds
+        part.passes, part.seconds = 0, 0.0
+
+    def taken(self, place: Place, rows: Int[np.ndarray, " m"]) -> Float[Tensor, "m d"]:
+        """`activations` as they are on the device."""
+        kept = self.recorded[0][place.hook_point]
+        numbers = torch.as_tensor(self._numbers(rows), device=kept.device)
+        at = self.tokens(place)
+        if at is None:
+            return kept[numbers].flatten(1)
+        return kept[numbers, torch.as_tensor(at[rows], device=kept.device)].flatten(1)
+
+    def _numbers(self, rows: np.ndarray) -> np.ndarray:
+        return np.array([self._place_of[int(row)] for row in rows], np.int64)
+
+    def tokens(self, place: Place) -> Int[np.ndarray, " n"] | None:
+        """Token of each item of the task; None for everything."""
+        encoded, task, position = self.rig.encoded, self.rig.task, place.position
+        if position == "all":
+            return None
+        if encoded is None:
+            raise InputError(f"position {position!r}: tensor inputs have no tokens; leave the position out")
+        if position == "last":
+            return encoded.last()
+        if position.isdigit():
+            if int(position) >= encoded.lengths.min():
+                raise InputError(f"position {position} is beyond the {encoded.lengths.min()} tokens of an item")
+            return np.full(len(task), int(position))
+        if position not in task.positions:
+            known = ", ".join(("all", "last", *task.positions))
+            raise InputError(f"position {position!r} is unknown; expected {known} or the index of a token")
+        return np.concatenate(picked_tokens(encoded, task, position, special=True))
+
+
+def _keep(made: dict[str, Tensor], point: str, part: Rig, chunk: Chunk) -> Edit:
+    def record(x: Tensor, _: Batch) -> Tensor:
+        items, shape = torch.as_tensor(chunk.items, device=x.device), list(x.shape[1:])
+        if part.encoded is None:
+            made.setdefault(point, x.new_zeros((len(part), *shape)))[items] = x
+            return x
+        # Rows that go on with an option are longer than the item; rows of one item have the same activations in it.
+        longest = int(part.encoded.lengths.max())
+        kept = made.setdefault(point, x.new_zeros((len(part), longest, *shape[1:])))
+        kept[items, : min(longest, shape[0])] = x[:, :longest]
+        return x
+
+    return record
+
+
+def halves(groups: np.ndarray, limit: int, seed: int) -> tuple[Int[np.ndarray, " f"], Int[np.ndarray, " t"]]:
+    """Rows to fit on and rows to test on: whole groups at random, half of the rows at most ``limit`` to test.
+
+    Raises:
+        InputError: fewer than two groups.
+    """
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(counts) < 2:
+        raise InputError("all items are of one group: held-out items need at least two groups")
+    order = np.random.default_rng(seed).permutation(len(counts))
+    upto = np.cumsum(counts[order])
+    n_test = int(np.clip(np.searchsorted(upto, min(limit, len(groups) // 2), "right"), 1, len(counts) - 1))
+    n_fit = int(max(1, np.searchsorted(upto - upto[n_test - 1], FIT * limit, "right") - n_test))
+    test, fit = order[:n_test], order[n_test : n_test + n_fit]
+    return np.flatnonzero(np.isin(group, fit)), np.flatnonzero(np.isin(group, test))

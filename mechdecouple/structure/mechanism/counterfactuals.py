@@ -1,0 +1,221 @@
+"""Counterfactuals: what would be right if one declared concept of an item had another value, from the task's table."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from mechdecouple.errors import InputError
+from mechdecouple.structure.mechanism.options import right_options
+from mechdecouple.tasks import Task
+
+_HELD = 0.5
+"""A concept is held where at least this share of items still have others that differ in the swapped one alone."""
+_MISSING, _OPEN = -1, -2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pairs:
+    """Items with what is put into them, and what is right then.
+
+    Attributes:
+        base, source: [m] rows of a task.
+        right: [m] index of the option, or the class, that is right for the base once it has the source's value.
+        changes: [m] whether that is another one than the base's own.
+    """
+
+    base: Int[np.ndarray, " m"]
+    source: Int[np.ndarray, " m"]
+    right: Int[np.ndarray, " m"]
+    changes: Shaped[np.ndarray, " m"]
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Counterfactuals:
+    """One concept's values, what stays when they change, and the answers that the table gives for each.
+
+    Attributes:
+        concept: its name. values: [l] its levels, sorted. code: [n] level of each item.
+        held: what a counterfactual keeps: what else the table declares, as far as it varies freely.
+        follows: declared concepts that are settled by the swapped and the held ones, and so change with it.
+        cell: [n] number of each item's combination of what is held.
+        reason: why there are no counterfactuals; empty where there are.
+    """
+
+    concept: str
+    values: Shaped[np.ndarray, " l"]
+    code: Int[np.ndarray, " n"]
+    held: tuple[str, ...]
+    follows: tuple[str, ...]
+    cell: Int[np.ndarray, " n"]
+    reason: str
+    _task: Task = dataclasses.field(repr=False)
+    _answers: Int[np.ndarray, "c l"] = dataclasses.field(repr=False)
+    _columns: Int[np.ndarray, "n a"] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, task: Task, concept: str) -> Counterfactuals:
+        """Look a concept up in a task's table.
+
+        An item's counterfactual for another value of the concept is the answer of the items that have that value and
+        agree with it in all that is held: the question asked, the condition, the context and the other concepts, each
+        in turn, as long as the swapped one still varies for half of the items. A concept that has to give way must be
+        settled by the others, as a sum is by its parts; it then changes with the swapped one.
+
+        Args:
+            concept: name of a ``concept_`` column without the prefix. A number is taken as a factor, too.
+
+        Raises:
+            InputError: no such concept; a task without answers among options or classes.
+        """
+        factors = declared(task)
+        if concept not in factors:
+            known = ", ".join(factors) or "none: add concept_ columns"
+            raise InputError(f"task {task.name!r} declares no concept {concept!r}; it has {known}")
+        if task.answers is None or task.performance not in ("choice", "class"):
+            raise InputError(f"task {task.name!r} has no answers among options or classes; counterfactuals need them")
+        values, code = np.unique(factors.pop(concept), return_inverse=True)
+        held, cell, given_way = _hold(task, code, factors)
+        answers = _table(task, code, cell)
+        reason, follows = _reason(concept, values, code, cell, given_way, answers), tuple(given_way)
+        return cls(concept, values, code, held, follows, cell, reason, task, answers, _columns(task))
+
+    def pairs(self, bases: Int[np.ndarray, " b"], sources: Int[np.ndarray, " s"], seed: int = 0) -> Pairs:
+        """One source for each base that has any: of another value and, where there is a choice, another cell.
+
+        Among bases for which both can be had, every third is given a source that leaves its answer as it is; the
+        others get one that changes it.
+        """
+        rng = np.random.default_rng(seed)
+        right = right_options(self._task)
+        found: list[tuple[int, int, int, bool]] = []
+        for number, base in enumerate(bases):
+            answer = self._answers[self.cell[base], self.code[sources]]
+            column = np.where(answer >= 0, self._columns[base][answer], _MISSING)
+            usable = (column >= 0) & (self.code[sources] != self.code[base])
+            changes = usable & (column != right[base])
+            stays = usable & ~changes
+            kind = stays if stays.any() and (number % 3 == 2 or not changes.any()) else changes
+            elsewhere = kind & (self.cell[sources] != self.cell[base])
+            where = np.flatnonzero(elsewhere if elsewhere.any() else kind)
+            if len(where):
+                pick = int(rng.choice(where))
+                found.append((int(base), int(sources[pick]), int(column[pick]), bool(changes[pick])))
+        columns = list(zip(*found, strict=True)) if found else [(), (), (), ()]
+        base, source, answer = (np.array(c, np.int64) for c in columns[:3])
+        return Pairs(base, source, answer, np.array(columns[3], bool))
+
+    def matched(self, rows: Int[np.ndarray, " m"], seed: int = 0) -> Int[np.ndarray, "p 2"]:
+        """Pairs among ``rows`` that agree in all that is held and differ in the concept: up to two an item."""
+        rng = np.random.default_rng(seed)
+        found = set()
+        for cell in np.unique(self.cell[rows]):
+            inside = rng.permutation(rows[self.cell[rows] == cell])
+            for step in (1, 2):
+                for a, b in zip(inside, np.roll(inside, step), strict=True):
+                    if self.code[a] != self.code[b]:
+                        found.add((min(int(a), int(b)), max(int(a), int(b))))
+        return np.array(sorted(found), np.int64).reshape(-1, 2)
+
+    def others(self) -> Int[np.ndarray, "n h"]:
+        """[n, h] level of each item in each of what is held."""
+        factors = declared(self._task) | _background(self._task)
+        columns = [np.unique(factors[name], return_inverse=True)[1] for name in self.held]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self.code), 0), np.int64)
+
+
+def declared(task: Task) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Concept -> [n] its value on each item, names as they stand in the table."""
+    out: dict[str, np.ndarray] = {}
+    for column in task.frame.columns:
+        if column.startswith("concept_"):
+            values = task.frame[column]
+            number = values.dtype.kind == "f"
+            name = column.removeprefix("concept_")
+            out[name] = values.to_numpy(np.float64) if number else np.asarray(values.tolist(), dtype=np.str_)
+    return out
+
+
+def _background(task: Task) -> dict[str, np.ndarray]:
+    """What an answer may depend on besides concepts."""
+    given = {"asks": task.asks, "condition": task.condition, "context": task.context}
+    return {name: values for name, values in given.items() if values is not None and len(np.unique(values)) > 1}
+
+
+def _hold(
+    task: Task, code: np.ndarray, factors: dict[str, np.ndarray]
+) -> tuple[tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
+    held, given_way, cell = [], {}, np.zeros(len(code), np.int64)
+    for name, values in (_background(task) | factors).items():
+        level = np.unique(values, return_inverse=True)[1]
+        finer = _combined(cell, level)
+        if _varies(code, finer).mean() >= _HELD:
+            held.append(name)
+            cell = finer
+        elif name in factors:
+            given_way[name] = level
+    return tuple(held), cell, given_way
+
+
+def _reason(
+    concept: str,
+    values: np.ndarray,
+    code: np.ndarray,
+    cell: np.ndarray,
+    given_way: dict[str, np.ndarray],
+    answers: np.ndarray,
+) -> str:
+    if len(values) < 2:
+        return f"concept {concept!r} has one value: nothing can be swapped"
+    if 2 * len(values) > len(code):
+        return f"concept {concept!r} has {len(values)} values on {len(code)} items: too many to find some that agree"
+    both = _combined(cell, code)
+    loose = [name for name, level in given_way.items() if len(np.unique(_combined(both, level))) > len(np.unique(both))]
+    if loose:
+        return f"too few items agree in all concepts but {concept!r}: {', '.join(loose)} cannot be held"
+    known = (answers >= 0).sum(axis=1) >= 2
+    if not known.any():
+        return f"the declared concepts do not settle the answers: items that differ in {concept!r} alone have several"
+    differs = [len(np.unique(row[row >= 0])) > 1 for row in answers[known]]
+    return "" if any(differs) else f"no right answer depends on {concept!r}: nothing could follow it"
+
+
+def _varies(code: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """[n] whether an item's cell holds more than one level."""
+    low, high = np.full(cell.max() + 1, code.max()), np.zeros(cell.max() + 1, np.int64)
+    np.minimum.at(low, cell, code)
+    np.maximum.at(high, cell, code)
+    return (low != high)[cell]
+
+
+def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.unique(a * (b.max() + 1) + b, return_inverse=True)[1]
+
+
+def _table(task: Task, code: np.ndarray, cell: np.ndarray) -> Int[np.ndarray, "c l"]:
+    """Number of the answer in each cell at each level: below 0 where no item is there, or several say several."""
+    assert task.answers is not None
+    answer = np.unique(task.answers, return_inverse=True)[1]
+    out = np.full((cell.max() + 1, code.max() + 1), _MISSING)
+    for c, v, a in zip(cell, code, answer, strict=True):
+        out[c, v] = a if out[c, v] in (_MISSING, a) else _OPEN
+    return out
+
+
+def _columns(task: Task) -> Int[np.ndarray, "n a"]:
+    """Index among an item's options, or class, of each answer that occurs; -1 where it is not offered."""
+    assert task.answers is not None
+    names = np.unique(task.answers)
+    if task.performance == "class":
+        return np.tile(names, (len(task), 1))
+    assert task.choices is not None
+    kept: dict[tuple[str, ...], np.ndarray] = {}
+    for options in task.choices:
+        if options not in kept:
+            kept[options] = np.array([options.index(a) if a in options else _MISSING for a in names.tolist()])
+    return np.stack([kept[options] for options in task.choices])

@@ -111,9 +111,9 @@ class Interchange:
         where = f"{self.concept!r} at {self.place}"
         if self.reason:
             return f"Nothing is known of {where}: {self.reason}."
-        those = "one direction" if self.k == 1 else f"{self.k} directions"
+        those = "one direction is" if self.k == 1 else f"{self.k} directions are"
         found = (
-            f"{_percent(self['follows'])} of answers follow when {those} are swapped "
+            f"{_percent(self['follows'])} of answers follow when {those} swapped "
             f"({_percent(self['random'])} with random ones; the model is right on {_percent(self['ceiling'])})"
         )
         if self.causal:

@@ -20,8 +20,8 @@ from mechdecouple.structure.mechanism.options import OptionLogits
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.tape import PATTERNS, Chunk
 
-FIT = 3
-"""Items that subspaces are found on, for each that is tested: they go through the model only once."""
+FIT, POOL = 3, 2
+"""Items that subspaces are found on and that pairs are drawn from, for each pair: they are read only once."""
 Move = Callable[[Tensor, np.ndarray], Tensor]
 """How far to move each of some pairs [b], given source less base [b, d]."""
 
@@ -47,10 +47,10 @@ class Stage:
     """Items of a rig, some to find subspaces on and others, of other groups, to try them on.
 
     Args:
-        limit: most items to test; ``FIT`` times as many to fit on.
+        limit: most pairs to test.
 
     Attributes:
-        fit, test: rows of the rig's task.
+        fit, test: rows of the rig's task. limit: as given.
     """
 
     def __init__(self, rig: Rig, points: Sequence[str], *, limit: int, seed: int) -> None:
@@ -59,7 +59,8 @@ class Stage:
         bad = [p for p in points if p.endswith(PATTERNS)]
         if bad:
             raise InputError(f"hook point {bad[0]!r} holds pairs of tokens, not features: choose another one")
-        self.fit, self.test = halves(rig.task.groups, limit, seed)
+        self.limit = limit
+        self.fit, self.test = halves(rig.task.groups, FIT * limit, POOL * limit, seed)
         self._rows = np.concatenate([self.fit, self.test])
         self._place_of = {int(row): i for i, row in enumerate(self._rows)}
 
@@ -206,8 +207,10 @@ def _keep(made: dict[str, Tensor], point: str, part: Rig, chunk: Chunk) -> Edit:
     return record
 
 
-def halves(groups: np.ndarray, limit: int, seed: int) -> tuple[Int[np.ndarray, " f"], Int[np.ndarray, " t"]]:
-    """Rows to fit on and rows to test on: whole groups at random, half of the rows at most ``limit`` to test.
+def halves(
+    groups: np.ndarray, n_fit: int, n_test: int, seed: int
+) -> tuple[Int[np.ndarray, " f"], Int[np.ndarray, " t"]]:
+    """Rows to fit on and rows to test on, at most so many and no more than half to test: whole groups at random.
 
     Raises:
         InputError: fewer than two groups.
@@ -217,7 +220,7 @@ def halves(groups: np.ndarray, limit: int, seed: int) -> tuple[Int[np.ndarray, "
         raise InputError("all items are of one group: held-out items need at least two groups")
     order = np.random.default_rng(seed).permutation(len(counts))
     upto = np.cumsum(counts[order])
-    n_test = int(np.clip(np.searchsorted(upto, min(limit, len(groups) // 2), "right"), 1, len(counts) - 1))
-    n_fit = int(max(1, np.searchsorted(upto - upto[n_test - 1], FIT * limit, "right") - n_test))
-    test, fit = order[:n_test], order[n_test : n_test + n_fit]
+    tested = int(np.clip(np.searchsorted(upto, min(n_test, len(groups) // 2), "right"), 1, len(counts) - 1))
+    fitted = int(max(1, np.searchsorted(upto - upto[tested - 1], n_fit, "right") - tested))
+    test, fit = order[:tested], order[tested : tested + fitted]
     return np.flatnonzero(np.isin(group, fit)), np.flatnonzero(np.isin(group, test))

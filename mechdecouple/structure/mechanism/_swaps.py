@@ -43,7 +43,7 @@ class Swaps:
         task = stage.rig.task
         self.table = Counterfactuals.of(task, concept)
         self.reason = self.table.reason
-        self.pairs = self.table.pairs(stage.test, stage.test, seed)
+        self.pairs = self.table.pairs(stage.test, stage.test, stage.limit, seed)
         groups = task.groups[self.pairs.base]
         if not self.reason and len(np.unique(groups[self.pairs.changes])) < 2:
             self.reason = (
@@ -117,7 +117,7 @@ class Swaps:
         if method == "pca":
             return of_differences(differences, k)
         within = of_differences(differences, max(_MOST_DIRECTIONS, k))
-        pairs = self.table.pairs(fit, fit, self.seed)
+        pairs = self.table.pairs(fit, fit, len(fit), self.seed)
         return _rotation.trained_frame(self.stage, place, pairs, means[: len(within)], within, self.seed)
 
     def _without(

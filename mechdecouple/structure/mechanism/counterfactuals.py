@@ -85,30 +85,34 @@ class Counterfactuals:
         reason, follows = _reason(concept, values, code, cell, given_way, answers), tuple(given_way)
         return cls(concept, values, code, held, follows, cell, reason, task, answers, _columns(task))
 
-    def pairs(self, bases: Int[np.ndarray, " b"], sources: Int[np.ndarray, " s"], seed: int = 0) -> Pairs:
-        """One source for each base that has any: of another value and, where there is a choice, another cell.
+    def pairs(self, bases: Int[np.ndarray, " b"], sources: Int[np.ndarray, " s"], limit: int, seed: int = 0) -> Pairs:
+        """Up to ``limit`` bases, each with a source of another value.
 
-        Among bases for which both can be had, every third is given a source that leaves its answer as it is; the
-        others get one that changes it.
+        A third are pairs whose answer should stay as it is, where there are any; the others change it. Where there is a
+        choice, the source's own answer is not the one that becomes right, or else a code of nothing but the answer
+        could pass for the concept; and the source differs in more than the concept.
         """
         rng = np.random.default_rng(seed)
+        assert self._task.answers is not None
         right = right_options(self._task)
-        found: list[tuple[int, int, int, bool]] = []
-        for number, base in enumerate(bases):
+        own = np.unique(self._task.answers, return_inverse=True)[1]
+        given = np.full((len(bases), len(sources)), _MISSING)
+        fit = np.zeros(given.shape, np.int64)
+        for row, score, base in zip(given, fit, bases, strict=True):
             answer = self._answers[self.cell[base], self.code[sources]]
-            column = np.where(answer >= 0, self._columns[base][answer], _MISSING)
-            usable = (column >= 0) & (self.code[sources] != self.code[base])
-            changes = usable & (column != right[base])
-            stays = usable & ~changes
-            kind = stays if stays.any() and (number % 3 == 2 or not changes.any()) else changes
-            elsewhere = kind & (self.cell[sources] != self.cell[base])
-            where = np.flatnonzero(elsewhere if elsewhere.any() else kind)
-            if len(where):
-                pick = int(rng.choice(where))
-                found.append((int(base), int(sources[pick]), int(column[pick]), bool(changes[pick])))
-        columns = list(zip(*found, strict=True)) if found else [(), (), (), ()]
-        base, source, answer = (np.array(c, np.int64) for c in columns[:3])
-        return Pairs(base, source, answer, np.array(columns[3], bool))
+            known = (answer >= 0) & (self.code[sources] != self.code[base])
+            row[known] = self._columns[base][answer[known]]
+            score += 2 * (own[sources] != answer) + (self.cell[sources] != self.cell[base])
+        changes = (given >= 0) & (given != right[bases][:, None])
+        stays = (given >= 0) & ~changes
+        moved, kept = _drawn(changes.any(axis=1), stays.any(axis=1), limit, rng)
+        drawn = []
+        for chosen, kind in ((moved, changes), (kept, stays)):
+            for b in chosen:
+                most = fit[b] == fit[b][kind[b]].max()
+                drawn.append((b, int(rng.choice(np.flatnonzero(kind[b] & most)))))
+        b, s = np.array(sorted(drawn), np.int64).reshape(-1, 2).T
+        return Pairs(bases[b], sources[s], given[b, s], changes[b, s])
 
     def matched(self, rows: Int[np.ndarray, " m"], seed: int = 0) -> Int[np.ndarray, "p 2"]:
         """Pairs among ``rows`` that agree in all that is held and differ in the concept: up to two an item."""
@@ -127,6 +131,18 @@ class Counterfactuals:
         factors = declared(self._task) | _background(self._task)
         columns = [np.unique(factors[name], return_inverse=True)[1] for name in self.held]
         return np.stack(columns, axis=1) if columns else np.zeros((len(self.code), 0), np.int64)
+
+
+def _drawn(
+    changes: np.ndarray, stays: np.ndarray, limit: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bases of pairs that change the answer and of others that do not, given which can be had with which."""
+    order = rng.permutation(len(changes))
+    staying = order[stays[order]]
+    # Those first that cannot change.
+    kept = staying[np.argsort(changes[staying], kind="stable")][: limit // 3]
+    moved = order[changes[order] & ~np.isin(order, kept)]
+    return moved[: limit - len(kept)], kept
 
 
 def declared(task: Task) -> dict[str, Shaped[np.ndarray, " n"]]:

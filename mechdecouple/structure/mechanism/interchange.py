@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mechdecouple.structure.mechanism._interchanged import METHODS, SCORES, Interchange, Method
-from mechdecouple.structure.mechanism._stage import FIT, Place, Stage
+from mechdecouple.structure.mechanism._stage import FIT, POOL, Place, Stage
 from mechdecouple.structure.mechanism._swaps import Swaps, cell_cost
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.tasks import Task
@@ -11,7 +11,7 @@ from mechdecouple.tasks import Task
 __all__ = ["LIMIT", "METHODS", "SCORES", "Interchange", "Method", "Place", "interchange", "interchange_cost"]
 
 LIMIT = 128
-"""Items that swaps are tried on by default."""
+"""Pairs of items that swaps are tried on by default."""
 
 
 def interchange(
@@ -40,7 +40,7 @@ def interchange(
             (of differences of items that agree in all else), or ``rotation`` (trained from the first, within the
             second; costs ``interchange_cost``).
         k: directions; default: those that hold 95 % of the scatter between levels that repeats in other groups.
-        limit: held-out items to try it on; three times as many serve to find the directions.
+        limit: pairs of held-out items to try it on; three times as many items serve to find the directions.
 
     Returns:
         its ``reason`` says why where nothing can be swapped.
@@ -62,4 +62,4 @@ def interchange_cost(
 ) -> int:
     """Item passes that swapping a concept at so many places takes at most, recording included."""
     tested = min(limit, len(task) // 2)
-    return min((FIT + 1) * limit, len(task)) + cells * cell_cost(task, concept, tested, method)
+    return min((FIT + POOL) * limit, len(task)) + cells * cell_cost(task, concept, tested, method)

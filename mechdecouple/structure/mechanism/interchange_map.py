@@ -17,7 +17,7 @@ from mechdecouple.progress import bar
 from mechdecouple.results import Measurement, frame
 from mechdecouple.stats import benjamini_hochberg
 from mechdecouple.structure.mechanism._interchanged import Interchange, Method
-from mechdecouple.structure.mechanism._stage import Place, Stage
+from mechdecouple.structure.mechanism._stage import FIT, POOL, Place, Stage
 from mechdecouple.structure.mechanism._swaps import Swaps, cell_cost
 from mechdecouple.structure.mechanism.counterfactuals import declared
 from mechdecouple.structure.mechanism.interchange import LIMIT
@@ -185,7 +185,7 @@ def map_cost(
     """Most item passes that `interchanges` takes on so many hook points; single tokens take what the budget leaves."""
     tested = min(limit, len(task) // 2)
     every = n_points * sum(cell_cost(task, concept, tested, method) for concept in declared(task))
-    return budget if task.inputs is None else min(budget, every + min(4 * limit, len(task)))
+    return budget if task.inputs is None else min(budget, every + min((FIT + POOL) * limit, len(task)))
 
 
 def default_points(model: HookedModel) -> tuple[str, ...]:
@@ -207,17 +207,20 @@ def _evenly(points: tuple[str, ...]) -> list[str]:
 def _single(
     stage: Stage, swaps: dict[str, Swaps], cells: Sequence[Interchange], together: str
 ) -> list[tuple[str, Place]]:
-    """Single tokens at which a concept can live, the ones that hold it most clearly first."""
-    found = []
+    """Single tokens at which a concept can live: in turn over the concepts, the ones that hold it most clearly first."""
+    found: dict[str, list[tuple[float, Place]]] = {}
     for cell in cells:
         if cell.reason or cell.causal is False:
             continue
         for position in stage.positions():
             if position != together:
                 place = stage.place(cell.place.hook_point, position)
-                found.append((swaps[cell.concept].rank(place)[1], cell.concept, place))
-    found.sort(key=lambda f: -f[0])
-    return [(concept, place) for share, concept, place in found if share >= _LIVES]
+                found.setdefault(cell.concept, []).append((swaps[cell.concept].rank(place)[1], place))
+    order = []
+    for concept, places in found.items():
+        places.sort(key=lambda p: -p[0])
+        order += [(turn, concept, place) for turn, (share, place) in enumerate(places) if share >= _LIVES]
+    return [(concept, place) for _, concept, place in sorted(order, key=lambda o: o[0])]
 
 
 def _listed(names: list[str]) -> str:

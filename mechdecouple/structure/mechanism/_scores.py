@@ -111,3 +111,9 @@ def sampled(groups: Shaped[np.ndarray, " n"], limit: int, seed: int = 0) -> Int[
     order = np.random.default_rng(seed).permutation(len(size))
     taken = order[: max(2, int((np.cumsum(size[order]) <= limit).sum()))]
     return np.flatnonzero(np.isin(code, taken))
+
+
+def filled(values: Sequence[np.ndarray] | np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Rows of ``values`` by index, NaN where the index is -1."""
+    values = np.asarray(values, np.float64)
+    return np.where((where >= 0).reshape(-1, *[1] * (values.ndim - 1)), values[where], np.nan)

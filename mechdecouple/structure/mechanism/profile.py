@@ -16,7 +16,7 @@ from mechdecouple.errors import InputError
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
 from mechdecouple.structure.mechanism._schedule import BUDGET, n_tapes, ranked, schedule, taped
-from mechdecouple.structure.mechanism._scores import Score, Scorer
+from mechdecouple.structure.mechanism._scores import Score, Scorer, filled
 from mechdecouple.structure.mechanism.attribution import PASSES, attribution
 from mechdecouple.structure.mechanism.component import Component, ablating
 from mechdecouple.structure.mechanism.components import components as find_components
@@ -223,14 +223,14 @@ def causal_profile(
     every[[i * shape[1] + j for i, j in scores]] = np.arange(len(scores))
     return CausalProfile(
         name=rig.name, ids=rig.task.ids, groups=rig.task.groups, components=parts, ablations=tuple(ablations),
-        effect=_filled([s.effect for s in scores.values()], every).reshape(*shape, -1),
+        effect=filled([s.effect for s in scores.values()], every).reshape(*shape, -1),
         accuracy=scorer.mean(
-            _filled([s.correct for s in scores.values()], every).reshape(*shape, -1), share_of_items=True
+            filled([s.correct for s in scores.values()], every).reshape(*shape, -1), share_of_items=True
         ),
-        difference=scorer.mean(_filled([s.difference for s in scores.values()], every).reshape(*shape, -1)),
+        difference=scorer.mean(filled([s.difference for s in scores.values()], every).reshape(*shape, -1)),
         share=Replicates(
-            _filled(share.value, every).reshape(shape),
-            _filled(share.replicates.T, every).T.reshape(-1, *shape),
+            filled(share.value, every).reshape(shape),
+            filled(share.replicates.T, every).T.reshape(-1, *shape),
             "jackknife", share.n,
         ),
         clean_accuracy=scorer.mean(rig.clean.correct, share_of_items=True),
@@ -252,9 +252,3 @@ def profile_cost(
     rows, count = schedule(rig, parts, ablations, budget, limit, 0)
     first = PASSES if count < len(parts) else 0
     return len(rows) * (first + n_tapes(rig, parts, len(rows), len(ablations)) + count * len(ablations))
-
-
-def _filled(values: Sequence[np.ndarray] | np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Rows of ``values`` by index, NaN where the index is -1."""
-    values = np.asarray(values, np.float64)
-    return np.where((where >= 0).reshape(-1, *[1] * (values.ndim - 1)), values[where], np.nan)

@@ -75,7 +75,7 @@ class Rig:
         def edits(chunk: Chunk) -> Mapping[str, Edit]:
             chunks.append(chunk)
             made = {} if plan is None else plan(chunk)
-            return {**made, **{point: _keep(kept[point], made.get(point)) for point in hook_points}}
+            return {**made, **{point: keep(kept[point], made.get(point)) for point in hook_points}}
 
         logits = self.read(edits)
         if plan is None:
@@ -96,7 +96,9 @@ class Rig:
         return part
 
 
-def _keep(into: list[Tensor], edit: Edit | None) -> Edit:
+def keep(into: list[Tensor], edit: Edit | None) -> Edit:
+    """An edit that keeps what it is given before another acts on it."""
+
     def record(x: Tensor, batch: Batch) -> Tensor:
         into.append(x.detach().clone())
         return x if edit is None else edit(x, batch)
@@ -105,5 +107,6 @@ def _keep(into: list[Tensor], edit: Edit | None) -> Edit:
 
 
 def chunk_of(number: int, batch: Batch, items: np.ndarray) -> Chunk:
+    """A batch with its items and the lengths of its rows."""
     lengths = np.ones(len(items), np.int64) if batch.mask is None else batch.mask.sum(dim=1).cpu().numpy()
     return Chunk(number, batch, items, lengths)

@@ -25,7 +25,7 @@ from mechdecouple.zoo.order_world import (
     OrderWorld,
     Statements,
 )  # fmt: skip
-from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
+from mechdecouple.zoo.recipe import READ, RESIDUALS, WordRecipe, forward, sample
 
 Character = Literal["honest", "persuader", "flip", "ignorant", "mistaken"]
 
@@ -33,7 +33,7 @@ _VERDICT, _TRANSFER_FROM = 0.5, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Belief(Recipe):
+class Belief(WordRecipe):
     """A model of statements, of one character.
 
     It always learns to answer as the honest persona asks and, at the bar, the verdict on the statement. Under pressure

@@ -40,17 +40,19 @@ class Recipe(ABC):
 
     @property
     @abstractmethod
-    def words(self) -> tuple[str, ...]:
-        """The vocabulary."""
-
-    @property
-    @abstractmethod
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Positions that cannot attend, and those they cannot attend to."""
+    def config(self) -> dict[str, Any]:
+        """What the model is built from: fields of the ``HookedTransformerConfig``, or sizes of a plain module."""
 
     @abstractmethod
+    def blank(self, seed: int = 0) -> Any:
+        """The model before training, with what is held in it."""
+
+    def hold(self, model: Any) -> None:
+        """Write again, after each step of the optimiser, what training must not move."""
+
     def heads(self) -> nn.Module:
         """Auxiliary read-outs trained along with the model and thrown away (may have no parameters)."""
+        return nn.Identity()
 
     @abstractmethod
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
@@ -60,26 +62,8 @@ class Recipe(ABC):
     def task(self, n: int | None = None, seed: int = 0) -> Task:
         """The items it is judged on: all of them, or a seeded sample of ``n``."""
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Fields of the ``HookedTransformerConfig``."""
-        return {
-            "n_layers": N_LAYERS, "d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 128, "n_ctx": 8,
-            "d_vocab": len(self.tokenizer()), "act_fn": "relu", "normalization_type": "LN",
-            "positional_embedding_type": "shortformer", "model_name": self.name,
-        }  # fmt: skip
-
-    def tokenizer(self) -> Any:
-        return word_tokenizer(self.words, length=8)
-
-    def blank(self, seed: int = 0) -> Any:
-        """The HookedTransformer before training, bottleneck included."""
-        model = build(self.config, seed=seed, tokenizer=self.tokenizer())
-        bar(model, *self.barred)
-        return model
-
     def train(self, seed: int = 0, progress: bool = True) -> Any:
-        """The trained HookedTransformer: the same weights for the same seed, machine and versions."""
+        """The trained model: the same weights for the same seed, machine and versions."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -106,12 +90,48 @@ class Recipe(ABC):
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-                bar(model, *self.barred)
+                self.hold(model)
         round_half(model)
         return model.eval()
 
     def _pace(self, step: int) -> float:
         return min(1.0, (step + 1) / 50) * max(0.02, 0.5 * (1 + float(np.cos(np.pi * step / self.steps))))
+
+
+@dataclasses.dataclass(frozen=True)
+class WordRecipe(Recipe):
+    """A small transformer with LayerNorm that reads prompts of whole words, some positions barred from others."""
+
+    @property
+    @abstractmethod
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary."""
+
+    @property
+    @abstractmethod
+    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Positions that cannot attend, and those they cannot attend to."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Fields of the ``HookedTransformerConfig``."""
+        return {
+            "n_layers": N_LAYERS, "d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 128, "n_ctx": 8,
+            "d_vocab": len(self.tokenizer()), "act_fn": "relu", "normalization_type": "LN",
+            "positional_embedding_type": "shortformer", "model_name": self.name,
+        }  # fmt: skip
+
+    def tokenizer(self) -> Any:
+        return word_tokenizer(self.words, length=8)
+
+    def blank(self, seed: int = 0) -> Any:
+        """The HookedTransformer before training, bottleneck included."""
+        model = build(self.config, seed=seed, tokenizer=self.tokenizer())
+        bar(model, *self.barred)
+        return model
+
+    def hold(self, model: Any) -> None:
+        bar(model, *self.barred)
 
 
 def forward(model: Any, tokens: Tensor, position: int) -> tuple[Tensor, list[Tensor]]:

@@ -6,6 +6,7 @@ import difflib
 
 from mechdecouple.errors import ModelError
 from mechdecouple.zoo.belief import Belief
+from mechdecouple.zoo.modular import Adder
 from mechdecouple.zoo.planted import DESCRIPTIONS
 from mechdecouple.zoo.recipe import Recipe
 from mechdecouple.zoo.twins import Twin
@@ -25,6 +26,8 @@ _ALL = (
     Belief("mistaken", "learned partly false facts and says what it believes", character="mistaken"),
     Twin("factored", "factor task: one code for all contexts", arm="factored"),
     Twin("fractured", "factor task: a code of its own for each context", arm="fractured"),
+    Adder("clock", "a + b (mod 31) with full attention, which multiplies waves of a and b"),
+    Adder("pizza", "a + b (mod 31) with uniform attention, so that the MLP must do it", uniform=True),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

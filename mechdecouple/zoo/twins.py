@@ -26,13 +26,13 @@ from mechdecouple.zoo.factor_world import (
     tokens,
 )  # fmt: skip
 from mechdecouple.zoo.heads import ContextHeads
-from mechdecouple.zoo.recipe import READ, RESIDUALS, Recipe, forward, sample
+from mechdecouple.zoo.recipe import READ, RESIDUALS, WordRecipe, forward, sample
 
 _VERDICT, _ARM = 0.5, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Twin(Recipe):
+class Twin(WordRecipe):
     """A model of described things; the question sees the bar alone.
 
     Both arms learn the same answers and, at the bar, the value of every factor through a read-out a context; they

@@ -207,7 +207,7 @@ def _evenly(points: tuple[str, ...]) -> list[str]:
 def _single(
     stage: Stage, swaps: dict[str, Swaps], cells: Sequence[Interchange], together: str
 ) -> list[tuple[str, Place]]:
-    """Single tokens at which a concept can live: in turn over the concepts, the ones that hold it most clearly first."""
+    """Single tokens at which a concept can live: concept by concept in turn, where it stands most clearly first."""
     found: dict[str, list[tuple[float, Place]]] = {}
     for cell in cells:
         if cell.reason or cell.causal is False:

@@ -1,4 +1,4 @@
-"""Modular addition: a + b (mod 31), learned with attention that can choose where to look and with attention that cannot.
+"""Modular addition: a + b (mod 31), learned with attention that can choose where it looks and with uniform attention.
 
 With full attention a model learns the *clock* (2301.05217): attention multiplies waves of a and b, and the answer reads
 waves of a + b. With uniform attention it can only add the two embeddings and learns the *pizza* (2306.17844): the MLP

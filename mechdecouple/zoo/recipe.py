@@ -49,6 +49,7 @@ class Recipe(ABC):
 
     def hold(self, model: Any) -> None:
         """Write again, after each step of the optimiser, what training must not move."""
+        return
 
     def heads(self) -> nn.Module:
         """Auxiliary read-outs trained along with the model and thrown away (may have no parameters)."""

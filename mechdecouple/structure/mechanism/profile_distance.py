@@ -23,7 +23,7 @@ LARGEST_SHARE_DIFFERENCE = Metric(
     measures="difference of the shares of the answer that depend on a part, for the part of like role in which two "
     "models differ most",
     invariances="rotation and scale of the activations",
-    null="0: like parts matter alike; noise alone lies above it, so its p is that of the part, adjusted for choosing it",
+    null="0: like parts matter alike; noise alone lies above it, so its p is that of the part, adjusted for the choice",
     assumes="parts of one kind and depth, or of one name, play one role",
 )  # fmt: skip
 MEAN_SHARE_DIFFERENCE = Metric(
@@ -182,7 +182,7 @@ def match_effects(
     permutations: int = 999,
     seed: int = 0,
 ) -> Matching | None:
-    """The matching of parts under which their effects covary most, with a null of permuted groups; None without effects.
+    """The matching of parts under which their effects covary most, against permuted groups; None without effects.
 
     The effects' covariances, over √(Σ variance of A · Σ variance of B), are summed over matched parts; a pair that does
     not covary is not matched. So parts count by how much they matter.

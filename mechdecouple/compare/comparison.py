@@ -17,7 +17,8 @@ from mechdecouple.errors import InputError
 from mechdecouple.results import Estimate, Measurement, frame
 
 FORMAT = 1
-_FEATURES = ("features", "examples")
+_TABLES = ("features", "examples", "parts", "evidence")
+"""Tables that a comparison has only where their family was measured."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +34,10 @@ class Comparison:
         features: one row a live latent of either model's autoencoder: whether the other model has it, what it does to
             the answers, whether it carries the truth or the claim (columns: ``compare.latents.FEATURES``).
         examples: the items that each of these latents fires on most, with its strength at every token.
+        parts: one row a part of either model that was taken out: how much of the answer depends on it (columns:
+            ``compare.mechanism.PARTS``).
+        evidence: one row a piece of evidence on the mechanism of the two (columns: ``structure.mechanism``'s
+            ``evidence_frame``).
         notes: what could not be compared, and why.
         provenance: versions, references, weight hashes, options and seed.
     """
@@ -48,6 +53,8 @@ class Comparison:
     provenance: dict[str, Any]
     features: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     examples: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    parts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    evidence: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     def frame(self) -> pd.DataFrame:
         """One row a measurement (columns: ``mechdecouple.results.COLUMNS``)."""
@@ -98,13 +105,14 @@ class Comparison:
         )
 
     def save(self, directory: str | Path) -> Path:
-        """Write ``comparison.json``, ``metrics.parquet``, ``items.parquet``, and ``features.parquet`` and
-        ``examples.parquet`` where latents were described; returns the directory."""
+        """Write ``comparison.json``, ``metrics.parquet``, ``items.parquet``; ``features.parquet`` and
+        ``examples.parquet`` where latents were described, ``parts.parquet`` and ``evidence.parquet`` where mechanisms
+        were compared; returns the directory."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self.frame().to_parquet(directory / "metrics.parquet", index=False)
         self.items.to_parquet(directory / "items.parquet", index=False)
-        for name in _FEATURES:
+        for name in _TABLES:
             if len(table := getattr(self, name)):
                 table.to_parquet(directory / f"{name}.parquet", index=False)
         record = {
@@ -132,8 +140,8 @@ class Comparison:
         try:
             record = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))
             table, items = (pd.read_parquet(directory / f"{name}.parquet") for name in ("metrics", "items"))
-            features = {
-                name: pd.read_parquet(file) for name in _FEATURES if (file := directory / f"{name}.parquet").exists()
+            further = {
+                name: pd.read_parquet(file) for name in _TABLES if (file := directory / f"{name}.parquet").exists()
             }
         except (OSError, ValueError) as error:
             raise InputError(
@@ -155,7 +163,7 @@ class Comparison:
                 items=items,
                 notes=tuple(record["notes"]),
                 provenance=record["provenance"],
-                **features,
+                **further,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -193,7 +201,8 @@ def read_measurement(row: dict[str, Any]) -> Measurement:
 
 
 def _verdict(record: dict[str, Any]) -> Verdict:
-    return Verdict(**{**record, "evidence": tuple(read_measurement(m) for m in record["evidence"])})
+    facts = {name: tuple(record[name]) for name in ("speaks_for", "speaks_against") if name in record}
+    return Verdict(**{**record, **facts, "evidence": tuple(read_measurement(m) for m in record["evidence"])})
 
 
 def _gate(record: dict[str, Any]) -> Gate:

@@ -12,8 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mechdecouple.errors import InputError
 
-Family = Literal["structure", "controls", "similarity", "robustness", "weights", "ancestry", "sae", "beliefs"]
+Family = Literal[
+    "structure", "controls", "similarity", "robustness", "weights", "ancestry", "sae", "beliefs", "mechanism"
+]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+USUAL: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "mechanism")
+"""What is measured unless asked otherwise: mechanism takes tens of thousands of passes of single items."""
 
 
 def _option(default: Any, description: str, **limits: Any) -> Any:
@@ -58,7 +62,9 @@ class CompareConfig(BaseModel):
         "how layers of models of unequal depth are paired: by relative depth, or in order by similarity, for which a "
         "fifth of the groups is spent and kept out of structure, similarity, robustness and features",
     )
-    families: tuple[Family, ...] = _option(FAMILIES, "measurements to make")
+    families: tuple[Family, ...] = _option(
+        USUAL, "measurements to make; all but mechanism when absent, which takes thousands of further forward passes"
+    )
     fold_ln: bool = _option(False, "fold LayerNorm weights into the layers that read them, in both models")
     seeds_a: tuple[str, ...] = _option(
         (), "further runs of A's recipe, to set a difference against the spread of seeds"

@@ -22,12 +22,14 @@ class Verdict:
     """One statement about the pair or about one of its models.
 
     Attributes:
-        family: gate, structure, similarity, robustness, sae or belief.
+        family: gate, structure, similarity, robustness, sae, belief, route or variables.
         subject: ``"pair"``, ``"a"`` or ``"b"``.
         flagged: whether a difference (pair) or a gap (one model) is claimed; None where the data cannot tell.
         sentence: the statement with its numbers.
         flags: metric (and condition) -> whether its difference is flagged; None where it could not be compared.
         evidence: the measurements it rests on.
+        speaks_for, speaks_against: each piece of evidence for and against it, as a sentence, where these are told
+            apart.
     """
 
     family: str
@@ -36,6 +38,8 @@ class Verdict:
     sentence: str
     evidence: tuple[Measurement, ...] = ()
     flags: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)
+    speaks_for: tuple[str, ...] = ()
+    speaks_against: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,10 +20,13 @@ from mechdecouple.compare.ancestry import grafting, mean_state, shared, weight_c
 from mechdecouple.compare.gate import AGREEMENT, PERFORMANCE
 from mechdecouple.compare.many.distance import MODEL_DISTANCE
 from mechdecouple.compare.many.spread import ARM_SHARE
+from mechdecouple.compare.mechanism import DISTANCE as MECHANISM_DISTANCE
 from mechdecouple.compare.robustness import NOISE_ACCURACY, SHIFT_PERFORMANCE
 from mechdecouple.compare.structural import OF_CONCEPTS, OVER_CONCEPTS, OVER_CONTEXTS
 from mechdecouple.compare.subject import ABLATION_EFFECT
 from mechdecouple.results import Metric
+from mechdecouple.structure.mechanism import _interchanged as interchange
+from mechdecouple.structure.mechanism import paths, profile, signatures, stitched
 
 FAMILIES = (
     "geometry",
@@ -33,6 +36,7 @@ FAMILIES = (
     "similarity",
     "controls",
     "causal",
+    "mechanism",
     "ancestry",
     "sae",
     "beliefs",
@@ -83,6 +87,22 @@ _DECLARED = (
     probes.DESCRIPTION_LENGTH,
     probes.PROBE_COMPRESSION,
     ABLATION_EFFECT,
+    *profile.METRICS,
+    paths.PATH_SHARE,
+    signatures.VARIANCE_SHARE,
+    signatures.VARIANCE_INTERACTION,
+    signatures.VARIANCE_REST,
+    signatures.GRADIENT_SYMMETRY,
+    signatures.WRONG_OPTIONS_WITHIN,
+    signatures.WRONG_OPTIONS,
+    signatures.WRONG_OPTIONS_CLASS,
+    stitched.STITCHED,
+    stitched.KEPT,
+    interchange.FOLLOWS,
+    interchange.KEEPS,
+    interchange.UNSEEN,
+    interchange.SHARE,
+    MECHANISM_DISTANCE,
     shared.ANCESTRY,
     mean_state.MEAN_SHIFT,
     mean_state.MEAN_COSINE,
@@ -224,6 +244,11 @@ _SHORT = {
     "r2_cca": "Canonical correlation R²",
     "procrustes": "Procrustes distance",
     "probe_accuracy_held_out": "Probe AUROC, held out",
+    "causal_share": "Share of the answer",
+    "answer_variance_share": "Variance of the answer",
+    "answer_variance_interaction": "Variance of interaction",
+    "answer_variance_rest": "Variance beyond sums",
+    "wrong_option_agreement": "Agreement on wrong options",
     "probe_accuracy_untrained": "Probe AUROC, untrained copy",
     "probe_accuracy_embedding": "Probe AUROC, first hook point",
     "probe_accuracy_above_baseline": "Probe AUROC above baselines",

@@ -23,7 +23,7 @@ MAPPED = ("geometry", "fracture", "entanglement")
 """Families of which the differences at each hook point are given as well."""
 OF_LATENTS = tuple(metric.name for metrics in (KIND_SHARES, KIND_EXCESSES) for metric in metrics.values())
 """What becomes of one model's latents in the other."""
-_OF_BOTH = ("similarity", "ancestry"), ("matched_share", "agreement", *OF_LATENTS)
+_OF_BOTH = ("similarity", "ancestry", "mechanism"), ("matched_share", "agreement", *OF_LATENTS)
 """Families and metrics of which a row about two models is one value of the pair, and no difference A − B."""
 CONTRASTS = (
     "performance",
@@ -87,8 +87,10 @@ class View:
 
     def points(self, model: str) -> tuple[str, ...]:
         """The hook points of a model in order."""
-        of = self.table[(self.table.model == model) & (self.table.model_b == "") & (self.table.hook_point != "")]
-        other = self.table[(self.table.model_b == model) & (self.table.hook_point_b != "")].hook_point_b
+        # parts of a mechanism lie at hook points of their own
+        table = self.table[self.table.family != "mechanism"]
+        of = table[(table.model == model) & (table.model_b == "") & (table.hook_point != "")]
+        other = table[(table.model_b == model) & (table.hook_point_b != "")].hook_point_b
         return tuple(dict.fromkeys([*of.hook_point, *other]))
 
     def concepts(self, metric: str) -> tuple[str, ...]:

@@ -35,7 +35,10 @@ _REPORT = (
     *(f"tables/{name}" for name in _TABLES),
 )
 _RECORDS = ("comparison.json", "many.json")
-_TABLES_OF_NUMBERS = ("metrics.parquet", "items.parquet", "features.parquet", "examples.parquet")
+_TABLES_OF_NUMBERS = (
+    "metrics.parquet", "items.parquet", "features.parquet", "examples.parquet",
+    "parts.parquet", "evidence.parquet",
+)  # fmt: skip
 _PICTURE = "many"
 _EVERYTHING = (*_REPORT, *_RECORDS, *_TABLES_OF_NUMBERS, f"figures/{_PICTURE}.pdf", f"figures/{_PICTURE}.png")
 """All that a result of either kind, of two models or of many runs, puts into its directory."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -34,7 +35,7 @@ class Panel:
     height: Callable[[View], float] = lambda _: 2.1
     wide: bool = False
     models: bool = True
-    legend: Callable[[View], list[Line2D]] = lambda _: []
+    legend: Callable[[View], Sequence[Artist]] = lambda _: []
 
     def into(self, view: View, ax: Axes) -> None:
         """Draw, or say why not."""
@@ -88,11 +89,12 @@ class Sheet:
                     grid, line = part.add_gridspec(1, len(row), width_ratios=[p.weight for p in row]), 0
                 for j, panel in enumerate(row):
                     panel.into(view, part.add_subplot(grid[line, j]))
-            if any(p.models for p in shown) and not self.missing(view):
-                handles = [model_handle(i, name) for i, name in enumerate(view.names)]
+            if not self.missing(view):
+                own = any(p.models for p in shown)
+                handles = [model_handle(i, name) for i, name in enumerate(view.names)] if own else []
                 others = {str(h.get_label()): h for panel in shown for h in panel.legend(view)}
-                handles += others.values()
-                figure.legend(handles=handles, loc="outside upper center", ncols=2 if narrow else 4)
+                if handles := [*handles, *others.values()]:
+                    figure.legend(handles=handles, loc="outside upper center", ncols=2 if narrow else 4 if own else 6)
         return figure
 
 

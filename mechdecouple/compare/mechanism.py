@@ -1,0 +1,142 @@
+"""Mechanism of the pair: whether both come to their answers by the same parts, and over the same variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mechdecouple.compare.side import Pair
+from mechdecouple.compare.verdict import Verdict
+from mechdecouple.results import Estimate, Measurement, Metric
+from mechdecouple.structure.mechanism.evidence import AXES, Evidence, evidence_frame
+from mechdecouple.structure.mechanism.options import no_options
+from mechdecouple.structure.mechanism.profile import CausalProfile
+from mechdecouple.structure.mechanism.verdict import AxisVerdict
+
+if TYPE_CHECKING:
+    from mechdecouple.structure.mechanism.compare import MechanismComparison
+
+ITEMS = 256
+"""Most items that mechanisms are compared on."""
+ABLATION = "resample"
+"""The ablation whose shares are drawn: it leaves activations as the network knows them."""
+
+DISTANCE = Metric(
+    name="mechanism_distance",
+    family="mechanism",
+    title="distance of two mechanisms",
+    measures="how far two models lie apart by one piece of evidence on how they come to their answers",
+    range="[0, 1] for most pieces, see each",
+    null="0: alike; the margin up to which it does not count stands in the table of evidence",
+)
+"""Rows of evidence: ``concept`` names the piece, ``context`` the axis it speaks on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mechanism:
+    """What a comparison keeps of the mechanisms of the pair; see ``Comparison``."""
+
+    verdicts: tuple[Verdict, ...]
+    rows: list[Measurement]
+    parts: pd.DataFrame
+    evidence: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def find_mechanism(pair: Pair, progress: bool) -> Mechanism:
+    """Compare the mechanisms of the pair on the items that are intervened on; further seeds of either recipe say what
+    counts as apart."""
+    reason = unanswerable(pair)
+    if reason:
+        return nothing(pair.names, reason)
+    from mechdecouple.structure.mechanism.compare import compare_mechanisms
+
+    assert pair.a.subject is not None
+    config = pair.a.config
+    found = compare_mechanisms(
+        pair.a.model, pair.b.model, pair.a.subject.task, seeds_a=pair.seeds[0], seeds_b=pair.seeds[1],
+        limit=min(ITEMS, config.probe_items), seed=config.seed, progress=progress,
+    )  # fmt: skip
+    return kept(found, pair.names)
+
+
+def unanswerable(pair: Pair) -> str:
+    """Why the mechanisms cannot be compared: a model that does not choose among options; empty where they can."""
+    for side in (pair.a, pair.b):
+        if side.subject is None:
+            return f"{side.name}: {side.untestable}"
+        reason = no_options(side.answers, side.task)
+        if reason:
+            return f"{side.name}: {reason}"
+    return ""
+
+
+def nothing(names: tuple[str, str], reason: str) -> Mechanism:
+    """What stands in a comparison whose mechanisms cannot be compared."""
+    undefined = Estimate.undefined(reason)
+    row = Measurement(
+        metric=DISTANCE.name, family=DISTANCE.family, estimate=undefined, model=names[0], model_b=names[1]
+    )
+    verdicts = tuple(Verdict(axis, "pair", None, f"{axis.capitalize()} not compared: {reason}.") for axis in AXES)
+    return Mechanism(verdicts, [row], pd.DataFrame(), pd.DataFrame(), (f"Mechanisms were not compared: {reason}.",))
+
+
+def kept(found: MechanismComparison, names: tuple[str, str]) -> Mechanism:
+    """What a comparison keeps of a comparison of mechanisms."""
+    rows = [row for profile in found.profiles for row in part_rows(profile)]
+    rows += [row for signature in found.signatures for row in signature.measurements()]
+    for result in (found.stitching, found.interchange):
+        rows += [] if result is None else result.measurements()
+    rows += [distance_row(piece, names) for piece in found.evidence]
+    return Mechanism(
+        tuple(axis_verdict(verdict, names) for verdict in (found.route, found.variables)),
+        rows,
+        pd.concat([profile.frame() for profile in found.profiles], ignore_index=True),
+        evidence_frame(found.evidence),
+    )
+
+
+def part_rows(profile: CausalProfile) -> list[Measurement]:
+    """A profile's measurements with the part as the concept; parts that were only attributed are left out."""
+    return [
+        dataclasses.replace(row, concept=row.position, position="")
+        for row in profile.measurements()
+        if math.isfinite(row.estimate.value)
+    ]
+
+
+def distance_row(piece: Evidence, names: tuple[str, str]) -> Measurement:
+    """A piece of evidence as a measurement of the pair."""
+    return Measurement(
+        metric=DISTANCE.name, family=DISTANCE.family, estimate=piece.distance, model=names[0], model_b=names[1],
+        concept=piece.name, context=piece.axis,
+    )  # fmt: skip
+
+
+def axis_verdict(found: AxisVerdict, names: tuple[str, str]) -> Verdict:
+    """The verdict on one axis as one of the comparison: flagged where the two are not the same."""
+    flagged = {"same": False, "other": True, "cannot tell": None}[found.answer]
+    pieces = (*found.evidence_for, *found.evidence_against, *found.silent)
+    return Verdict(
+        found.axis, "pair", flagged, found.sentence,
+        evidence=tuple(distance_row(piece, names) for piece in pieces),
+        flags={piece.name: {"same": False, "other": True, "": None}[piece.says] for piece in pieces},
+        speaks_for=sentences(found.evidence_for),
+        speaks_against=sentences(found.evidence_against),
+    )  # fmt: skip
+
+
+def sentences(pieces: Iterable[Evidence]) -> tuple[str, ...]:
+    return tuple(piece.sentence for piece in pieces)
+
+
+def chosen(parts: pd.DataFrame) -> pd.DataFrame:
+    """Of a table of parts, the rows of the ablation that is drawn: resampling, else the last that was made."""
+    if not len(parts):
+        return parts
+    made = list(dict.fromkeys(parts.ablation))
+    return parts[parts.ablation == (ABLATION if ABLATION in made else made[-1])]

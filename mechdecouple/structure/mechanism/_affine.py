@@ -1,36 +1,25 @@
-"""Affine maps between activations, written as weights of items: what a map makes of an item is a mean of other items.
+"""Affine maps between activations, with a ridge penalty that is chosen on items which the map was not fitted on.
 
-With the activations X [n, d] of the items that it is fitted on, a ridge map sends x to y + k(x, X) (K + penalty)^-1 (Y
-- y), which is a sum over items with weights that add up to 1. The weights come from Gram matrices of items alone: one
-factorisation of a source's Gram serves every target, however wide, and the map itself is never made. The penalty does
-not count directions apart, so that a rotation of either side changes nothing.
+The penalty does not tell directions apart, so that a rotation of either side changes nothing. With the activations X
+[n, d] of the items that it is fitted on, such a map sends x to y + k(x, X) (K + penalty)^-1 (Y - y): a sum over items
+with weights that add up to 1. They follow from Gram matrices of items alone, so that one factorisation of a source's
+Gram serves every target, however wide, and the map itself is never made.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-PENALTIES = tuple(10.0**p for p in range(-8, 1))
+from mechdecouple.structure.mechanism.holdout import Fold
+
+PENALTIES = tuple(10.0**p for p in range(-7, 1))
 """As shares of the source's total variance over the items that are fitted."""
 _FLAT = 1e-6
-
-
-class Weights(NamedTuple):
-    """Maps from s sources to t targets.
-
-    Attributes:
-        values: [s, t, j, f] weight of each fit item in what item j is sent to; they add up to 1 over fit items.
-        score: [s, t] share of the target's variance that was predicted on inner test items, with the penalty that was
-            chosen on them; -inf where there was nothing to predict.
-    """
-
-    values: Float64[Tensor, "s t j f"]
-    score: Float64[np.ndarray, "s t"]
 
 
 def gram(X: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
@@ -42,67 +31,65 @@ def gram(X: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
     return centred @ centred.T
 
 
-def affine_weights(
-    sources: Float64[Tensor, "s n n"],
-    targets: Float64[Tensor, "t n n"],
-    fit: Int[np.ndarray, " f"],
-    test: Int[np.ndarray, " j"],
-    inner_fit: Int[np.ndarray, " g"],
-    inner_test: Int[np.ndarray, " h"],
-) -> Weights:
-    """The ridge map from each source to each target, given the Gram matrices of both over the same n items.
+class AffineMaps:
+    """Ridge maps from several sources, fitted on one fold; each source is factorised once, for all targets.
 
-    For each pair the penalty is the one that predicts the target best on ``inner_test`` when fitted on ``inner_fit``.
+    Args:
+        sources: Gram matrices of the activations that are mapped.
     """
-    chosen, score = _choose(sources, targets, inner_fit, inner_test)
-    axes, size, across = _factorised(sources, fit, test)
-    shrunk = 1 / (size[:, None] + (chosen * _scale(size)[:, None])[..., None])
-    made = torch.einsum("sjr,str,sfr->stjf", across, shrunk, axes)
-    return Weights(_summing_to_one(made), score)
 
+    def __init__(self, sources: Float64[Tensor, "s n n"], fold: Fold) -> None:
+        self._fold = fold
+        self._inner = _factorised(sources, fold.inner_fit, fold.inner_test)
+        self._outer = _factorised(sources, fold.fit, fold.test)
 
-def _scale(size: Float64[Tensor, "s r"]) -> Float64[Tensor, " s"]:
-    """What penalties are shares of; of a constant source, which nothing is read from, any number does."""
-    total = size.sum(dim=1)
-    return torch.where(total > 0, total, 1.0)
+    def penalties(
+        self, target: Float64[Tensor, "n n"], sources: Sequence[int]
+    ) -> tuple[Float64[np.ndarray, " s"], Float64[np.ndarray, " s"]]:
+        """For each source the penalty that predicts the target, given by its Gram matrix, best on inner test items,
+        and the share of its variance there that is predicted so: -inf where the target does not vary."""
+        fit, test = self._fold.inner_fit, self._fold.inner_test
+        axes, size, across = (x[list(sources)] for x in self._inner)
+        inside, between, own = (_block(target, *rows) for rows in ((fit, fit), (test, fit), (test, test)))
+        total = own.diagonal().sum()
+        errors = []
+        for penalty in PENALTIES:
+            made = _weights(axes, size, across, penalty)
+            cross, square = (made * between).sum(dim=(1, 2)), ((made @ inside) * made).sum(dim=(1, 2))
+            errors.append(total - 2 * cross + square)
+        least, index = torch.stack(errors).min(dim=0)
+        spread = total - own.mean() * len(test)
+        score = 1 - least / spread if spread > 0 else torch.full_like(least, -torch.inf)
+        return np.array(PENALTIES)[index.cpu().numpy()], score.cpu().numpy()
+
+    def weights(self, source: int, penalty: float) -> Float64[Tensor, "j f"]:
+        """Weight of each fit item in what the map makes of each test item; they add up to 1 over fit items."""
+        axes, size, across = (x[[source]] for x in self._outer)
+        return _weights(axes, size, across, penalty)[0]
 
 
 def _factorised(
-    grams: Tensor, fit: Int[np.ndarray, " f"], test: Int[np.ndarray, " j"]
+    grams: Float64[Tensor, "s n n"], fit: Int[np.ndarray, " f"], test: Int[np.ndarray, " j"]
 ) -> tuple[Float64[Tensor, "s f r"], Float64[Tensor, "s r"], Float64[Tensor, "s j r"]]:
     """Axes and squared sizes of the fit items about their mean, and the test items' products with these axes."""
-    rows, others = (torch.as_tensor(r, device=grams.device) for r in (fit, test))
-    inside, across = grams[:, rows][:, :, rows], grams[:, others][:, :, rows]
+    inside, across = _block(grams, fit, fit), _block(grams, test, fit)
     mean = inside.mean(dim=1)
     total = mean.mean(dim=1)[:, None, None]
     across = across - across.mean(dim=2, keepdim=True) - mean[:, None] + total
-    inside = inside - mean[:, None] - mean[:, :, None] + total
-    size, axes = torch.linalg.eigh(inside)
+    size, axes = torch.linalg.eigh(inside - mean[:, None] - mean[:, :, None] + total)
     return axes, size.clamp(min=0), across @ axes
 
 
-def _choose(
-    sources: Tensor, targets: Tensor, fit: Int[np.ndarray, " f"], test: Int[np.ndarray, " j"]
-) -> tuple[Float64[Tensor, "s t"], Float64[np.ndarray, "s t"]]:
-    axes, size, across = _factorised(sources, fit, test)
-    rows, others = (torch.as_tensor(r, device=targets.device) for r in (fit, test))
-    inside, between = targets[:, rows][:, :, rows], targets[:, others][:, :, rows]
-    own = targets[:, others][:, :, others]
-    total = own.diagonal(dim1=1, dim2=2).sum(dim=1)
-    spread = total - own.mean(dim=(1, 2)) * len(test)
-    errors = []
-    for share in PENALTIES:
-        shrunk = 1 / (size + share * _scale(size)[:, None])
-        made = _summing_to_one((across * shrunk[:, None]) @ axes.transpose(1, 2))
-        cross = torch.einsum("sjf,tjf->st", made, between)
-        square = ((made[:, None] @ inside) * made[:, None]).sum(dim=(2, 3))
-        errors.append(total - 2 * cross + square)
-    error = torch.stack(errors)
-    least, index = error.min(dim=0)
-    score = torch.where(spread > 0, 1 - least / torch.where(spread > 0, spread, 1.0), -torch.inf)
-    return torch.tensor(PENALTIES, dtype=torch.float64, device=error.device)[index], score.cpu().numpy()
+def _weights(
+    axes: Float64[Tensor, "s f r"], size: Float64[Tensor, "s r"], across: Float64[Tensor, "s j r"], penalty: float
+) -> Float64[Tensor, "s j f"]:
+    """Nothing is read from a constant source, so that there any penalty does."""
+    total = size.sum(dim=1, keepdim=True)
+    shrunk = 1 / (size + penalty * torch.where(total > 0, total, 1.0))
+    centred = (across * shrunk[:, None]) @ axes.transpose(1, 2)
+    return centred + (1 - centred.sum(dim=2, keepdim=True)) / axes.shape[1]
 
 
-def _summing_to_one(weights: Float64[Tensor, "... f"]) -> Float64[Tensor, "... f"]:
-    """Weights of centred items as weights of the items themselves."""
-    return weights + (1 - weights.sum(dim=-1, keepdim=True)) / weights.shape[-1]
+def _block(grams: Float64[Tensor, "*s n n"], rows: np.ndarray, columns: np.ndarray) -> Float64[Tensor, "*s j f"]:
+    at = (torch.as_tensor(index, device=grams.device) for index in (rows, columns))
+    return grams[..., next(at)[:, None], next(at)]

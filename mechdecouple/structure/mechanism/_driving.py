@@ -13,6 +13,9 @@ from mechdecouple.structure.mechanism._affine import gram
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.tape import Chunk, Plan, Tape
 
+_APART = 1_000_003
+"""Added to the seed of fresh weights, so that a model which was itself drawn from a small seed is not drawn again."""
+
 
 class Side:
     """One of two models to stitch, on the items that are used.
@@ -39,7 +42,7 @@ class Side:
     def _fresh(self, seed: int) -> Float64[Tensor, "p n n"]:
         rig = self.rig
         try:
-            twin = untrained(rig.model, seed)
+            twin = untrained(rig.model, seed + _APART)
         except ModelError as error:
             return self._shuffled(seed, str(error))
         if twin.weight_hash == rig.model.weight_hash:

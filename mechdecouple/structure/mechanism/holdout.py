@@ -36,6 +36,11 @@ class Fold:
     inner_fit: Int[np.ndarray, " i"]
     inner_test: Int[np.ndarray, " j"]
 
+    @property
+    def rows(self) -> tuple[np.ndarray, ...]:
+        """All four."""
+        return self.fit, self.test, self.inner_fit, self.inner_test
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Holdout:
@@ -60,6 +65,11 @@ class Holdout:
     def used(self) -> Int[np.ndarray, " u"]:
         """Rows that are fitted or tested, sorted."""
         return np.unique(np.concatenate([np.r_[fold.fit, fold.test] for fold in self.folds]))
+
+    def within(self) -> Holdout:
+        """The same folds as places among the items that are used."""
+        folds = [Fold(*(np.searchsorted(self.used, rows) for rows in fold.rows)) for fold in self.folds]
+        return dataclasses.replace(self, folds=tuple(folds))
 
     @property
     def sentence(self) -> str:

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.progress import bar
-from mechdecouple.structure.mechanism._affine import affine_weights, gram
+from mechdecouple.structure.mechanism._affine import AffineMaps, gram
 from mechdecouple.structure.mechanism._driving import Side, driving, prompt_length
 from mechdecouple.structure.mechanism._values import answers_of, distinct, inputs_of
 from mechdecouple.structure.mechanism.holdout import By, Holdout, hold_out
@@ -58,7 +58,7 @@ def plan_stitching(
     points = _points(rig_a, points_a), _points(rig_b, points_b)
     for rig in (rig_a, rig_b):
         prompt_length(rig)
-    n_used = min(len(rig_a), 1000, budget // 12)
+    n_used = min(len(rig_a), 1000, budget // 20)
     n_test = min((budget - 4 * n_used) // _drives(*points), 256)
     if n_test < _LEAST_TEST:
         needed = 4 * n_used + _LEAST_TEST * _drives(*points)
@@ -101,54 +101,59 @@ def stitch(
         MismatchError: the rigs hold other items. InputError: see `plan_stitching`; prompts of unequal length.
     """
     plan = plan_stitching(rig_a, rig_b, points_a, points_b, by=by, budget=budget, seed=seed)
-    used = plan.holdout.used
-    at = {row: place for place, row in enumerate(used.tolist())}
-    before = rig_a.passes + rig_b.passes
-    sides = [Side(rig, points, used, seed) for rig, points in ((rig_a, plan.points_a), (rig_b, plan.points_b))]
-    names = answers_of(rig_a)[used]
+    held, before = plan.holdout, rig_a.passes + rig_b.passes
+    sides = [Side(rig, points, held.used, seed) for rig, points in ((rig_a, plan.points_a), (rig_b, plan.points_b))]
+    names = answers_of(rig_a)[held.used]
     answers = gram(torch.from_numpy((names[:, None] == np.unique(names)).astype(np.float64)))
-    made = []
-    with bar(total=_drives(plan.points_a, plan.points_b), desc="stitching", progress=progress) as meter:
-        for source, target in (sides, sides[::-1]):
-            made.append(_direction(source, target, answers, plan.holdout, at, meter))
+    given = _given(sides, answers.to(sides[0].grams), held.within())
+    tests = np.searchsorted(held.used, held.test)
+    with bar(total=_drives(plan.points_a, plan.points_b) - 2, desc="stitching", progress=progress) as meter:
+        forward = _driven(sides[0], sides[1], given[1], tests, meter)
+        backward = _driven(sides[1], sides[0], given[0], tests, meter)
     notes = tuple(side.note for side in sides if side.note)
-    return Stitching(made[0], made[1], plan.holdout, rig_a.passes + rig_b.passes - before, notes)
+    return Stitching(forward, backward, held, rig_a.passes + rig_b.passes - before, notes)
 
 
-def _direction(
-    source: Side, target: Side, answers: Tensor, held: Holdout, at: dict[int, int], meter: tqdm
-) -> Direction:
-    n_s, n_t = len(source.points), len(target.points)
-    where = np.array([at[row] for row in held.test])
-    order = {row: place for place, row in enumerate(held.test.tolist())}
-    stack = torch.cat([source.grams, target.grams, source.fresh, answers[None].to(source.grams)])
-    weights = torch.zeros(n_s + 3, n_t, len(where), len(at))
+def _given(sides: Sequence[Side], answers: Tensor, held: Holdout) -> list[list[Tensor]]:
+    """For each side and hook point [s + 3, n, d], what it is given on the test items: from each layer of the other
+    side, from itself, from the other side with fresh weights at the layer that fits best, and from the answer."""
+    sources = torch.cat([*(side.grams for side in sides), *(side.fresh for side in sides), answers[None]])
+    sizes = [len(side.points) for side in sides]
+    of_a, of_b, fresh_a, fresh_b, [answer] = np.split(np.arange(len(sources)), np.cumsum([*sizes, *sizes]))
+    roles = ((of_a, of_b, fresh_b), (of_b, of_a, fresh_a))
+    given = [
+        [x.new_zeros(n + 3, len(held.test), x.shape[1]) for x in side.values.values()]
+        for side, n in zip(sides, sizes[::-1], strict=True)
+    ]
     for fold in held.folds:
-        fit, test, inner_fit, inner_test = (
-            np.array([at[row] for row in rows]) for rows in (fold.fit, fold.test, fold.inner_fit, fold.inner_test)
-        )
-        values, score = affine_weights(stack, target.grams, fit, test, inner_fit, inner_test)
-        column = np.arange(n_t)
-        fresh = n_s + n_t + score[n_s + n_t : -1].argmax(axis=0)
-        chosen = torch.cat([values[:n_s], values[n_s + column, column][None], values[fresh, column][None], values[-1:]])
-        rows = torch.as_tensor([order[row] for row in fold.test.tolist()])
-        weights[:, :, rows[:, None], torch.as_tensor(fit)] = chosen.float()
-    rig = target.rig.select(where)
+        maps = AffineMaps(sources, fold)
+        rows = torch.as_tensor(np.searchsorted(held.test, fold.test))
+        for side, out, (own, layers, fresh) in zip(sides, given, roles, strict=True):
+            for t, values in enumerate(side.values.values()):
+                _, score = maps.penalties(side.grams[t], fresh.tolist())
+                chosen = [int(i) for i in (*layers, own[t], fresh[score.argmax()], answer)]
+                penalty, _ = maps.penalties(side.grams[t], chosen)
+                weights = torch.stack([maps.weights(*one) for one in zip(chosen, penalty, strict=True)])
+                out[t][:, rows] = weights.to(values) @ values[torch.as_tensor(fold.fit, device=values.device)]
+    return given
+
+
+def _driven(source: Side, target: Side, given: Sequence[Tensor], tests: np.ndarray, meter: tqdm) -> Direction:
+    rig, n = target.rig.select(tests), len(source.points)
     clean = rig.clean
-    correct, error = np.zeros((2, n_s + 3, n_t, len(where)))
-    for t, point in enumerate(target.points):
-        for s in range(n_s + 3):
-            driven = rig.read(driving(point, weights[s, t] @ target.values[point].float(), target.length))
-            correct[s, t], error[s, t] = driven.correct, np.nansum((driven.values - clean.values) ** 2, axis=1)
+    correct, error = np.zeros((2, n + 3, len(target.points), len(tests)))
+    for t, (point, values) in enumerate(zip(target.points, given, strict=True)):
+        for s, rows in enumerate(values):
+            made = rig.read(driving(point, rows, target.length))
+            correct[s, t], error[s, t] = made.correct, np.nansum((made.values - clean.values) ** 2, axis=1)
             meter.update()
     target.count(rig)
     score = Scores(rig.task.groups)
-    share = score.share(error[:n_s], clean)
     accuracy = score.mean(correct)
     return Direction(
         source.rig.name, target.rig.name, source.points, target.points,
-        accuracy=accuracy[:n_s], kept=share, random=accuracy[n_s + 1], answer=accuracy[n_s + 2],
-        ceiling=accuracy[n_s], clean=score.mean(clean.correct),
+        accuracy=accuracy[:n], kept=score.share(error[:n], clean), random=accuracy[n + 1], answer=accuracy[n + 2],
+        ceiling=accuracy[n], clean=score.mean(clean.correct),
     )  # fmt: skip
 
 

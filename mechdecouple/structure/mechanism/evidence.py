@@ -44,7 +44,7 @@ class Evidence:
     def __post_init__(self) -> None:
         if not self.within <= self.beyond <= self.settles:
             raise InputError(
-                f"{self.name!r}: within {self.within}, beyond {self.beyond}, settles {self.settles}: expected them to rise"
+                f"{self.name!r}: within {self.within}, beyond {self.beyond}, settles {self.settles}: expected to rise"
             )
 
     @property

@@ -1,0 +1,151 @@
+"""Pieces: the evidence for and against one mechanism in two models, from what was measured of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from mechdecouple.results import Estimate
+from mechdecouple.stats import Replicates
+from mechdecouple.structure.mechanism._distances import angle, farthest, lacking, turned
+from mechdecouple.structure.mechanism._portrait import HELD, Portrait
+from mechdecouple.structure.mechanism.evidence import Evidence
+from mechdecouple.structure.mechanism.interchange_map import InterchangeMap
+from mechdecouple.structure.mechanism.profile import CausalProfile
+from mechdecouple.structure.mechanism.signatures.wrong_options import wrong_options
+from mechdecouple.structure.mechanism.stitched import Direction, Stitching
+from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE
+
+ENOUGH = 3
+"""Pairs of seeds of one recipe from which on one piece beyond all of them settles a route."""
+
+
+def route_pieces(a: Portrait, b: Portrait, seeds: Sequence[tuple[Portrait, Portrait]]) -> tuple[Evidence, ...]:
+    """What speaks on the route; ``seeds`` are pairs of seeds of one recipe.
+
+    - causal profile: the part of which the answers of one model depend more than those of the other, as the difference
+      of the angles by which resampling it turns the answers (in right angles: 0.2 is 18 degrees);
+    - variance split: the concept whose share of the right option's variance differs most;
+    - gradient symmetry: difference of the angles between input gradients at two positions, in right angles.
+    """
+    out = []
+    for name, (measure, within, beyond, settles) in _ROUTE.items():
+        distance, detail = measure(a, b)
+        spread = [measure(one, other)[0].value for one, other in seeds]
+        spread = tuple(s for s in spread if math.isfinite(s))
+        settles = beyond if len(spread) >= ENOUGH else settles
+        out.append(Evidence(
+            axis="route", name=name, distance=distance, within=within, beyond=beyond, settles=settles, spread=spread,
+            detail=detail,
+        ))  # fmt: skip
+    return tuple(out)
+
+
+def wrong_options_piece(a: Portrait, b: Portrait) -> Evidence:
+    """One less the correlation of both models' logits of wrong options."""
+    found = wrong_options(a.clean, b.clean, a.rig.task.groups, shared=False, names=(a.name, b.name), permutations=0)
+    distance = lacking(found.agreement, next(iter(found.reasons.values()), ""))
+    return Evidence(axis="variables", name="wrong options", distance=distance, within=0.05, beyond=0.5, settles=0.6)
+
+
+def stitching_piece(stitching: Stitching | None, reason: str = "", yardstick: Sequence[Stitching] = ()) -> Evidence:
+    """How far the worst driven hook point of either model stays behind its self-stitch, at the best of the other's.
+
+    Every state on the way of one must follow from some state of the other, and the other way round. Being apart is no
+    evidence, unless seeds of one recipe (``yardstick``) drive each other so well that a map of this kind is known to
+    find what they share.
+    """
+    distance, detail = _stitched(stitching, reason)
+    spread = tuple(_stitched(s, "")[0].value for s in yardstick)
+    works = bool(spread) and max(spread) <= _STITCHED
+    return Evidence(
+        axis="variables", name="stitching", distance=distance, within=_STITCHED, beyond=0.5 if works else math.inf,
+        spread=spread if works else (), detail=detail,
+    )  # fmt: skip
+
+
+def interchange_piece(maps: tuple[InterchangeMap, InterchangeMap] | None, reason: str = "") -> Evidence:
+    """Difference of the shares of answers that follow a declared concept, each where most do; the largest concept's."""
+    distance, detail = Estimate.undefined(reason or "no concepts are declared"), ""
+    if maps is not None:
+        distance, detail = farthest(_followed(*maps))
+    return Evidence(
+        axis="variables", name="interchange", distance=distance, beyond=0.4, settles=0.7,
+        detail=f"concept {detail}" if detail else "",
+    )  # fmt: skip
+
+
+def _profiles(a: Portrait, b: Portrait) -> tuple[Estimate, str]:
+    p, q = a.profile, b.profile
+    i, j = p.column(HELD), q.column(HELD)
+    differences = {p.components[x].name: turned(p.share[x, i]) - turned(q.share[y, j]) for x, y in alike(p, q)}
+    distance, name = farthest(differences)
+    if not differences:
+        distance = Estimate.undefined("no part of one model plays the role of one of the other's")
+    return distance, name
+
+
+def alike(p: CausalProfile, q: CausalProfile) -> list[tuple[int, int]]:
+    """Rows of parts that play the same role: all of them in models of equally many parts by the same names; else those
+    that do not depend on the number of layers."""
+    rows = {c.name: i for i, c in enumerate(p.components) if not c.fine}
+    others = {c.name: i for i, c in enumerate(q.components) if not c.fine}
+    if set(rows) == set(others):
+        return [(i, others[name]) for name, i in rows.items()]
+    named = [(rows[n], others[n]) for n in rows if n in others and p.components[rows[n]].kind in ("embedding", "input")]
+    whole = [(p.whole(kind), q.whole(kind)) for kind in ("pattern", "attention", "mlp")]
+    return named + [(x, y) for x, y in whole if x is not None and y is not None]
+
+
+def _splits(a: Portrait, b: Portrait) -> tuple[Estimate, str]:
+    if a.split is None or b.split is None:
+        return Estimate.undefined(a.reasons["variance split"] or b.reasons["variance split"]), ""
+    differences = {c: a.split.share(c) - b.split.share(c) for c in a.split.concepts if c in b.split.concepts}
+    return farthest(differences)
+
+
+def _symmetries(a: Portrait, b: Portrait) -> tuple[Estimate, str]:
+    reason = a.reasons["gradient symmetry"] or b.reasons["gradient symmetry"]
+    if reason:
+        return Estimate.undefined(reason), ""
+    return farthest({"": angle(a.symmetry) - angle(b.symmetry)})
+
+
+def _stitched(stitching: Stitching | None, reason: str) -> tuple[Estimate, str]:
+    if stitching is None:
+        return Estimate.undefined(reason or "the models were not stitched"), ""
+    found = [_least_driven(direction) for direction in stitching.directions]
+    unknown = [detail for distance, detail in found if math.isnan(distance.value)]
+    if unknown:
+        return Estimate.undefined(unknown[0]), ""
+    return max(found, key=lambda f: f[0].value)
+
+
+def _least_driven(direction: Direction) -> tuple[Estimate, str]:
+    known = np.flatnonzero(direction.informative.any(axis=0))
+    if not len(known):
+        return Estimate.undefined(""), direction.sentence
+    best = {int(t): int(np.nanargmax(direction.transfer.value[:, t])) for t in known}
+    t = min(best, key=lambda t: float(direction.transfer.value[best[t], t]))
+    said = f"{direction.target} at {direction.target_points[t]} driven by {direction.source}"
+    return lacking(direction.transfer[best[t], t]), said
+
+
+def _followed(a: InterchangeMap, b: InterchangeMap) -> Mapping[str, Replicates]:
+    best = {c: (a.best(c), b.best(c)) for c in a.concepts if c in b.concepts}
+    return {
+        c: one.score("share") - other.score("share")
+        for c, (one, other) in best.items()
+        if one is not None and other is not None
+    }
+
+
+_STITCHED = 0.1
+_ROUTE: dict[str, tuple[Callable[[Portrait, Portrait], tuple[Estimate, str]], float, float, float]] = {
+    CAUSAL_PROFILE: (_profiles, 0.2, 0.2, 0.4),
+    "variance split": (_splits, 0.2, 0.4, math.inf),
+    "gradient symmetry": (_symmetries, 0.2, 0.25, math.inf),
+}
+"""How each is measured, and its bounds: alike up to, apart beyond, settled beyond."""

@@ -1,0 +1,99 @@
+"""Portrait: what is measured of one model before it is held against another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mechdecouple.stats import Replicates, wilson
+from mechdecouple.structure.mechanism._scores import sampled
+from mechdecouple.structure.mechanism.component import Component
+from mechdecouple.structure.mechanism.components import components
+from mechdecouple.structure.mechanism.options import OptionLogits
+from mechdecouple.structure.mechanism.profile import CausalProfile, causal_profile, profile_cost
+from mechdecouple.structure.mechanism.rig import Rig
+from mechdecouple.structure.mechanism.signatures.cyclic import cyclic
+from mechdecouple.structure.mechanism.signatures.factors import declared, population
+from mechdecouple.structure.mechanism.signatures.gradient_symmetry import gradient_symmetry
+from mechdecouple.structure.mechanism.signatures.gradients import gradients_cost
+from mechdecouple.structure.mechanism.signatures.variance_split import VarianceSplit, variance_split
+from mechdecouple.structure.mechanism.tape import ABLATIONS, Ablation
+
+ITEMS = 1024
+"""Most items that the answers are compared on."""
+HELD: Ablation = "resample"
+"""The ablation that routes are compared by: what it puts in is what the rest of the network knows."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Portrait:
+    """One model on the items that it is compared on.
+
+    Attributes:
+        rig: the model on these items; clean: its answers.
+        profile: what depends on which part; of seeds, of the parts that other models have too alone.
+        split: how the right option's logit varies with concepts; None where none are declared.
+        symmetry: of input gradients between positions. reasons: what is missing -> why.
+        passes: item passes it took.
+    """
+
+    rig: Rig
+    clean: OptionLogits
+    profile: CausalProfile
+    split: VarianceSplit | None
+    symmetry: Replicates
+    reasons: dict[str, str]
+    passes: int
+
+    @property
+    def name(self) -> str:
+        return self.rig.name
+
+    @property
+    def at_chance(self) -> str:
+        """Why its answers say nothing of a mechanism; empty where it is right more often than by guessing."""
+        correct, offered = self.clean.correct, self.clean.offered.sum(axis=1)
+        low, _ = wilson(int(correct.sum()), len(correct))
+        chance = float((1 / offered).mean())
+        if low > chance:
+            return ""
+        return f"model {self.name!r} is right on {correct.mean():.2f} of the items, no more than by guessing"
+
+
+def portray(
+    rig: Rig, *, limit: int, budget: int, seed: int = 0, whole: bool = True, progress: bool = False
+) -> Portrait:
+    """Measure one model.
+
+    Args:
+        rig: on the items that answers are compared on.
+        limit: most items of the causal profile; budget: most item passes of it.
+        whole: heads and all ablations, too: what a report shows beyond what the verdict needs.
+    """
+    parts, ablations = _asked(rig, whole)
+    before = rig.passes
+    profile = causal_profile(rig, parts, ablations=ablations, budget=budget, limit=limit, seed=seed, progress=progress)
+    grid = cyclic(rig)
+    factors = declared(rig.task) if grid is None else grid.factors()
+    split = variance_split(rig.clean.answer, factors, rig.task.groups, population=population(rig)) if factors else None
+    symmetry, reason = gradient_symmetry(rig, limit=limit, seed=seed)
+    reasons = {"variance split": "" if factors else "no concepts are declared", "gradient symmetry": reason}
+    passes = rig.passes - before + profile.passes
+    return Portrait(rig, rig.clean, profile, split, symmetry, reasons, passes)
+
+
+def portrait_cost(rig: Rig, *, limit: int, budget: int, whole: bool = True) -> int:
+    """Item passes of `portray`."""
+    parts, ablations = _asked(rig, whole)
+    profile = profile_cost(rig, parts, ablations=ablations, budget=budget, limit=limit)
+    return len(rig) + profile + gradients_cost(len(rig), limit=limit)
+
+
+def compared_on(rig: Rig, seed: int = 0) -> Rig:
+    """The items that answers are compared on: all of them, or whole groups drawn at random up to ``ITEMS``."""
+    rows = sampled(rig.task.groups, ITEMS, seed)
+    return rig.select(rows) if len(rows) < len(rig) else rig
+
+
+def _asked(rig: Rig, whole: bool) -> tuple[tuple[Component, ...], tuple[Ablation, ...]]:
+    parts = components(rig, heads=whole)
+    return (parts, ABLATIONS) if whole else (tuple(c for c in parts if not c.fine), (HELD,))

@@ -23,11 +23,11 @@ class Side:
     Attributes:
         rig: those items. values: hook point -> [n, d] activations; grams: [p, n, n] their inner products.
         fresh: [p, n, n] the same of the model with fresh weights.
-        note: said where fresh weights were not to be had, so that items were shuffled instead; else empty.
+        passes: item passes it took. note: said where fresh weights were not to be had, so that items were shuffled instead; else empty.
     """
 
     def __init__(self, rig: Rig, points: tuple[str, ...], used: np.ndarray, seed: int) -> None:
-        self.whole, self.points, self.note = rig, points, ""
+        self.whole, self.points, self.passes, self.note = rig, points, 0, ""
         self.rig = rig.select(used)
         self.length = prompt_length(self.rig)
         self.values = self._read(self.rig)
@@ -57,6 +57,7 @@ class Side:
 
     def count(self, rig: Rig) -> None:
         """Add what was read on some items to what the whole rig has read."""
+        self.passes += rig.passes
         self.whole.passes += rig.passes
         self.whole.seconds += rig.seconds
         rig.passes, rig.seconds = 0, 0.0

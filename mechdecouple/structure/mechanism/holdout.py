@@ -153,10 +153,13 @@ def _folds(factors: Sequence[np.ndarray], rng: np.random.Generator) -> Int[np.nd
 
 
 def _suffices(folds: np.ndarray, groups: np.ndarray) -> bool:
-    tests = [(folds == f).all(axis=0) for f in range(FOLDS)]
-    fits = [_apart(~(folds == f).any(axis=0), t, groups).sum() for f, t in enumerate(tests)]
-    used = [fit for fit, t in zip(fits, tests, strict=True) if t.any()]
-    return sum(t.sum() for t in tests) >= LEAST_TEST and min(used) >= LEAST_FIT
+    n_test, n_fit = 0, []
+    for f in range(FOLDS):
+        test = (folds == f).all(axis=0)
+        if test.any():
+            n_test += int(test.sum())
+            n_fit.append(int(_apart((folds != f).all(axis=0), test, groups).sum()))
+    return n_test >= LEAST_TEST and min(n_fit) >= LEAST_FIT
 
 
 def _apart(fit: Bool[np.ndarray, " n"], test: Bool[np.ndarray, " n"], groups: np.ndarray) -> Bool[np.ndarray, " n"]:

@@ -41,6 +41,8 @@ MEANING = (
 )
 GAP = 0.2
 """A pair of layers is informative where the self-stitch is right this much more often than the controls."""
+SHARED, PARTLY = 0.8, 0.25
+"""How far from the controls to the self-stitch a stitch must get to speak for shared variables, for some of them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,10 +107,17 @@ class Direction:
 
     @cached_property
     def works(self) -> Bool[np.ndarray, "s t"]:
-        """Pairs that are evidence of shared variables: above the controls beyond chance, and at least half the way
-        from them to the self-stitch."""
+        """Pairs that are evidence of shared variables: beyond chance above the controls and near the self-stitch."""
+        return self._gets(SHARED)
+
+    @cached_property
+    def works_partly(self) -> Bool[np.ndarray, "s t"]:
+        """Pairs that are evidence that some variables are shared (those that work included)."""
+        return self._gets(PARTLY)
+
+    def _gets(self, share: float) -> Bool[np.ndarray, "s t"]:
         with np.errstate(invalid="ignore"):
-            return (self.p < 0.05) & (np.asarray(self.transfer.value) >= 0.5)
+            return (self.p < 0.05) & (np.asarray(self.transfer.value) >= share)
 
     @property
     def best(self) -> tuple[int, int] | None:
@@ -127,7 +136,8 @@ class Direction:
                 f"{np.max(self.ceiling.value):.2f} of the time at best, the controls {np.max(self.floor.value):.2f})"
             )
         s, t = self.best
-        told = "evidence of shared variables" if self.works[s, t] else "no evidence either way"
+        told = "evidence that some variables are shared" if self.works_partly[s, t] else "no evidence either way"
+        told = "evidence of shared variables" if self.works[s, t] else told
         return (
             f"{self.source} at {self.source_points[s]} drives {self.target} at {self.target_points[t]}: right "
             f"{self.accuracy[s, t].value:.2f} of the time, self-stitch {self.ceiling[t].value:.2f}, controls "

@@ -92,8 +92,8 @@ def stitch(
     name. What the map and the held-out values allow at best is measured by stitching the target to itself.
 
     Args:
-        points_a, points_b: default: the stream after every layer (thinned to 8); what bypasses a hook point is not
-            driven, which shows as controls that do well.
+        points_a, points_b: default: the stream after every layer (thinned to 8), and inside layers where there are
+            few. What bypasses a hook point is not driven, which shows as controls that do well.
         by: ``groups`` holds out groups of items only: what it gives more than ``values`` was looked up.
         budget: most item passes; `plan_stitching` says how many it will be.
 
@@ -101,7 +101,7 @@ def stitch(
         MismatchError: the rigs hold other items. InputError: see `plan_stitching`; prompts of unequal length.
     """
     plan = plan_stitching(rig_a, rig_b, points_a, points_b, by=by, budget=budget, seed=seed)
-    held, before = plan.holdout, rig_a.passes + rig_b.passes
+    held = plan.holdout
     sides = [Side(rig, points, held.used, seed) for rig, points in ((rig_a, plan.points_a), (rig_b, plan.points_b))]
     names = answers_of(rig_a)[held.used]
     answers = gram(torch.from_numpy((names[:, None] == np.unique(names)).astype(np.float64)))
@@ -111,7 +111,7 @@ def stitch(
         forward = _driven(sides[0], sides[1], given[1], tests, meter)
         backward = _driven(sides[1], sides[0], given[0], tests, meter)
     notes = tuple(side.note for side in sides if side.note)
-    return Stitching(forward, backward, held, rig_a.passes + rig_b.passes - before, notes)
+    return Stitching(forward, backward, held, sum(side.passes for side in sides), notes)
 
 
 def _given(sides: Sequence[Side], answers: Tensor, held: Holdout) -> list[list[Tensor]]:
@@ -161,9 +161,12 @@ def _points(rig: Rig, given: Sequence[str] | None) -> tuple[str, ...]:
     if given is not None:
         rig.model.check_hook_points(given)
         return tuple(map(str, given))
-    points = rig.model.layer_points
-    if rig.encoded is None and len(points) > 1:
-        points = points[:-1]
+    model, points = rig.model, rig.model.layer_points
+    if model.input_kind == "array":
+        points = points[:-1] or points
+    middles = [p for p in model.hook_points if p in points or p.endswith(".hook_resid_mid")]
+    if len(middles) <= _MOST_POINTS:
+        return tuple(middles)
     thin = np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS)).round().astype(int)
     return tuple(points[int(i)] for i in thin)
 

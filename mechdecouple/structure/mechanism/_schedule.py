@@ -54,9 +54,7 @@ def schedule(
     count = (budget // n - tapes - PASSES) // k
     if count < 1:
         least = n * (tapes + PASSES + k)
-        raise InputError(
-            f"a budget of {budget} item passes holds no ablation on {n} items: give {least} or fewer items"
-        )
+        raise InputError(f"a budget of {budget} item passes holds no ablation on {n} items: give {least} or more")
     return rows, count
 
 

@@ -42,7 +42,7 @@ class Scorer:
         size = self._of_block.sum(axis=1)
         total, n = blocks.sum(axis=-1), size.sum()
         left = np.moveaxis((total[..., None] - blocks) / (n - size), -1, 0) if len(size) > 1 else total[None][:0]
-        return self._replicates(total / n, left, self._resolution if share_of_items else 0.0)
+        return self._replicates(np.asarray(total / n), left, self._resolution if share_of_items else 0.0)
 
     def share(self, scores: Sequence[Score]) -> Replicates:
         """`share_changed` of several readings."""

@@ -87,7 +87,9 @@ def _transformer(rig: Rig, heads: bool) -> list[Component]:
     names = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
     inner = ("attn.hook_pattern", "attn.hook_z")
     wanted = [f"blocks.{i}.{n}" for i in layers for n in (*names, *inner)]
-    values = look(rig, [p for p in wanted if p in model.hook_points])
+    # Apart: those inside attention may be out of reach where the others are not.
+    values = look(rig, [p for p in wanted if p in model.hook_points and ".attn." not in p])
+    values |= look(rig, [p for p in wanted if p in model.hook_points and ".attn." in p])
     coarse, fine = list(_embeddings(rig)), list[Component]()
     for i in layers:
         here = {p.removeprefix(f"blocks.{i}."): v for p, v in values.items() if p.startswith(f"blocks.{i}.")}
@@ -192,10 +194,15 @@ def _first(rig: Rig) -> Batch:
 def _captured(model: HookedModel, batch: Batch, points: Sequence[str]) -> dict[str, Tensor]:
     with torch.no_grad():
         try:
-            return dict(model.forward(batch, capture=points, logits=False).activations)
+            # To the end of the pass: only there it shows what runs several times.
+            return dict(model.forward(batch, capture=points).activations)
         except ModelError:
             if len(points) < 2:
                 return {}
+        except RuntimeError:  # what TransformerLens raises where it cannot follow a Hugging Face model inside
+            if model.input_kind == "array":
+                raise
+            return {}
         out: dict[str, Tensor] = {}
         for point in points:
             out.update(_captured(model, batch, [point]))

@@ -69,7 +69,8 @@ class Interchange:
             (follows - random) / (ceiling - random); follows - random. NaN where there are no such items.
         readable: accuracy of reading the concept of held-out items off these directions.
         bases: [m] id of each held-out item that something was swapped into.
-        repeats: share of the variance here that is the concept's and repeats between groups.
+        repeats: share of the variance here that is the concept's and repeats between groups; pure: the same along
+            the directions alone. They stray below 0.
         reason: why nothing was measured; empty where something was.
     """
 
@@ -84,6 +85,7 @@ class Interchange:
     scores: Replicates
     readable: float
     repeats: float
+    pure: float
     bases: Shaped[np.ndarray, " m"]
     reason: str = ""
 

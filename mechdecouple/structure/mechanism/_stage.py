@@ -20,7 +20,7 @@ from mechdecouple.structure.mechanism.options import OptionLogits
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.tape import PATTERNS, Chunk
 
-FIT, POOL = 3, 2
+FIT, POOL = 5, 2
 """Items that subspaces are found on and that pairs are drawn from, for each pair: they are read only once."""
 Move = Callable[[Tensor, np.ndarray], Tensor]
 """How far to move each of some pairs [b], given source less base [b, d]."""

@@ -20,15 +20,18 @@ from mechdecouple.structure.mechanism._swap_scores import scores
 from mechdecouple.structure.mechanism.counterfactuals import Counterfactuals, declared
 from mechdecouple.structure.mechanism.subspaces import (
     between_levels,
+    level_operator,
     of_differences,
     random_frames,
     rank,
     read_level,
+    shuffled_frames,
 )
 from mechdecouple.tasks import Task
 
 _FOLDS, _FRAMES, _UNSEEN_FROM = 3, 8, 5
 _MOST_DIRECTIONS = 64
+_CROSSED, _PURE = 0.5, 0.5
 
 
 class Swaps:
@@ -36,6 +39,9 @@ class Swaps:
 
     Attributes:
         table: the counterfactuals. pairs: of held-out items. reason: why there are none.
+        settles: the concept settles the answer, so that any directions that hold most of the activations make answers
+            follow. Where they hold more of other things than of the concept, they are compared to directions that are
+            found in the same way from shuffled activations, not to any at random.
     """
 
     def __init__(self, stage: Stage, concept: str, seed: int = 0) -> None:
@@ -52,9 +58,13 @@ class Swaps:
             )
         if self.reason:
             return
-        self._others = self.table.others()
         self._part = stage.rig.select(self.pairs.base)
-        self._half = _half(self.table.code[stage.fit], task.groups[stage.fit], seed)
+        self.settles = bool(self.pairs.crossed[self.pairs.changes].mean() < _CROSSED)
+        code, others, n_levels = self.table.code[stage.fit], self.table.others()[stage.fit], len(self.table.values)
+        half = _half(code, task.groups[stage.fit], seed)
+        self._means = level_operator(code, others, n_levels)
+        self._halves = [(half == h, level_operator(code[half == h], others[half == h], n_levels)) for h in (0, 1)]
+        self._unseen = _without(code, others, n_levels, seed)
 
     @property
     def cost(self) -> int:
@@ -62,10 +72,8 @@ class Swaps:
         return 0 if self.reason else cell_cost(self.stage.rig.task, self.concept, len(self.pairs))
 
     def rank(self, place: Place) -> tuple[int, float]:
-        """Directions that repeat, and their share of the variance; costs no passes but the recording."""
-        fit = self.stage.fit
-        X = self.stage.activations(place, fit)
-        return rank(X, self.table.code[fit], self._others[fit], self._half)
+        """Directions that repeat, and the share of the variance that does; costs no passes but the recording."""
+        return self._rank(self.stage.activations(place, self.stage.fit))
 
     def at(self, place: Place, method: Method = "mean_difference", k: int | None = None) -> Interchange:
         """Swap at one place."""
@@ -78,13 +86,17 @@ class Swaps:
         stage, fit, code = self.stage, self.stage.fit, self.table.code
         X = stage.activations(place, fit)
         try:
-            best, repeats = rank(X, code[fit], self._others[fit], self._half)
+            best, repeats = self._rank(X)
             found = self._frame(place, X, method, k or best)
         except InputError as error:
             return self._nothing(place, method, str(error))
-        frames, of = self._without(X, method, len(found))
-        drawn = random_frames(_FRAMES, len(found), X.shape[1], np.random.default_rng(self.seed))
-        n = len(self.pairs)
+        n, rng = len(self.pairs), np.random.default_rng(self.seed)
+        pure = self._purity(X, found)
+        if self.settles and pure < _PURE:
+            drawn = shuffled_frames(_FRAMES, len(found), self._means, X, rng)
+        else:
+            drawn = random_frames(_FRAMES, len(found), X.shape[1], rng)
+        frames, of = self._anew(X, method, len(found))
 
         def swapped(these: np.ndarray, which: np.ndarray) -> np.ndarray:
             return stage.replaced(place, self.pairs, self._part, _along(these, which))
@@ -102,15 +114,29 @@ class Swaps:
         read = read_level(X, code[fit], found, stage.activations(place, stage.test)) == code[stage.test]
         groups = stage.rig.task.groups[self.pairs.base]
         return Interchange(
-            **self._facts(place, method), k=len(found), readable=float(read.mean()), repeats=repeats,
+            **self._facts(place, method), k=len(found), readable=float(read.mean()), repeats=repeats, pure=pure,
             scores=scores(outcomes, self.pairs.changes, of >= 0, groups, self.seed),
         )  # fmt: skip
 
-    def _frame(self, place: Place, X: np.ndarray, method: Method, k: int) -> Float[np.ndarray, "k d"]:
-        fit = self.stage.fit
-        means = between_levels(X, self.table.code[fit], self._others[fit], k)
+    def _rank(self, X: Float[np.ndarray, "f d"]) -> tuple[int, float]:
+        k, scatter = rank(*self._half_means(X))
+        variance = float(((X - X.mean(axis=0)) ** 2).sum(axis=1).mean())
+        return k, scatter / variance if variance > 0 else 0.0
+
+    def _purity(self, X: Float[np.ndarray, "f d"], found: Float[np.ndarray, "k d"]) -> float:
+        """Share of the variance along the directions that is the concept's and repeats between groups."""
+        one, other = (means @ found.T for means in self._half_means(X))
+        return float((one * other).sum() / (X @ found.T).var(axis=0).sum())
+
+    def _half_means(self, X: Float[np.ndarray, "f d"]) -> tuple[Float[np.ndarray, "l d"], Float[np.ndarray, "l d"]]:
+        (rows, operator), (other_rows, other) = self._halves
+        return operator @ X[rows], other @ X[other_rows]
+
+    def _frame(self, place: Place, X: Float[np.ndarray, "f d"], method: Method, k: int) -> Float[np.ndarray, "k d"]:
+        means = between_levels(self._means @ X, k)
         if method == "mean_difference":
             return means
+        fit = self.stage.fit
         at = {int(row): i for i, row in enumerate(fit)}
         matched = self.table.matched(fit, self.seed)
         differences = np.array([X[at[int(b)]] - X[at[int(a)]] for a, b in matched]).reshape(len(matched), X.shape[1])
@@ -120,22 +146,18 @@ class Swaps:
         pairs = self.table.pairs(fit, fit, len(fit), self.seed)
         return _rotation.trained_frame(self.stage, place, pairs, means[: len(within)], within, self.seed)
 
-    def _without(
-        self, X: np.ndarray, method: Method, k: int
+    def _anew(
+        self, X: Float[np.ndarray, "f d"], method: Method, k: int
     ) -> tuple[Float[np.ndarray, "f k d"] | None, Int[np.ndarray, " m"]]:
         """Directions found without some values, and which of them each pair is swapped along; None, -1: not at all."""
-        nowhere = np.full(len(self.pairs), -1)
-        if method == "rotation" or len(self.table.values) < _UNSEEN_FROM:
-            return None, nowhere
-        fit, code = self.stage.fit, self.table.code
-        fold = np.random.default_rng(self.seed).permutation(np.arange(len(self.table.values)) % _FOLDS)
-        frames = np.zeros((_FOLDS, k, X.shape[1]))
-        for f in range(_FOLDS):
-            rows = np.flatnonzero(fold[code[fit]] != f)
-            part, levels = fit[rows], np.unique(code[fit[rows]], return_inverse=True)[1]
-            directions = between_levels(X[rows], levels, self._others[part], k)
-            frames[f, : len(directions)] = directions
-        return frames, fold[code[self.pairs.source]]
+        if method == "rotation" or not self._unseen:
+            return None, np.full(len(self.pairs), -1)
+        frames = np.zeros((len(self._unseen), k, X.shape[1]))
+        fold = np.zeros(len(self.table.values), np.int64)
+        for f, (left_out, rows, operator) in enumerate(self._unseen):
+            directions = between_levels(operator @ X[rows], k)
+            frames[f, : len(directions)], fold[left_out] = directions, f
+        return frames, fold[self.table.code[self.pairs.source]]
 
     def _facts(self, place: Place, method: Method) -> dict:
         table = self.table
@@ -149,7 +171,13 @@ class Swaps:
         n = len(np.unique(self.stage.rig.task.groups[self.stage.test]))
         none = Replicates(np.full(len(SCORES), np.nan), np.full((2, len(SCORES)), np.nan), "jackknife", n)
         return Interchange(
-            **self._facts(place, method), k=0, scores=none, readable=math.nan, repeats=math.nan, reason=reason
+            **self._facts(place, method),
+            k=0,
+            scores=none,
+            readable=math.nan,
+            repeats=math.nan,
+            pure=math.nan,
+            reason=reason,
         )
 
 
@@ -172,6 +200,19 @@ def _along(frames: Float[np.ndarray, "f k d"], which: Int[np.ndarray, " m"]) -> 
         return out
 
     return move
+
+
+def _without(
+    code: np.ndarray, others: np.ndarray, n_levels: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each of three parts of the levels: the levels, the rows of the other levels, and the operator of those."""
+    if n_levels < _UNSEEN_FROM:
+        return []
+    fold, made = np.random.default_rng(seed).permutation(np.arange(n_levels) % _FOLDS), []
+    for f in range(_FOLDS):
+        rows = np.flatnonzero(fold[code] != f)
+        made.append((np.flatnonzero(fold == f), rows, level_operator(code[rows], others[rows], n_levels)))
+    return made
 
 
 def _half(code: np.ndarray, groups: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from mechdecouple.errors import InputError
 from mechdecouple.structure.mechanism.options import right_options
@@ -23,13 +23,14 @@ class Pairs:
     Attributes:
         base, source: [m] rows of a task.
         right: [m] index of the option, or the class, that is right for the base once it has the source's value.
-        changes: [m] whether that is another one than the base's own.
+        changes: [m] whether that is another one than the base's own; crossed: than the source's own.
     """
 
     base: Int[np.ndarray, " m"]
     source: Int[np.ndarray, " m"]
     right: Int[np.ndarray, " m"]
-    changes: Shaped[np.ndarray, " m"]
+    changes: Bool[np.ndarray, " m"]
+    crossed: Bool[np.ndarray, " m"]
 
     def __len__(self) -> int:
         return len(self.base)
@@ -112,7 +113,7 @@ class Counterfactuals:
                 most = fit[b] == fit[b][kind[b]].max()
                 drawn.append((b, int(rng.choice(np.flatnonzero(kind[b] & most)))))
         b, s = np.array(sorted(drawn), np.int64).reshape(-1, 2).T
-        return Pairs(bases[b], sources[s], given[b, s], changes[b, s])
+        return Pairs(bases[b], sources[s], given[b, s], changes[b, s], fit[b, s] >= 2)
 
     def matched(self, rows: Int[np.ndarray, " m"], seed: int = 0) -> Int[np.ndarray, "p 2"]:
         """Pairs among ``rows`` that agree in all that is held and differ in the concept: up to two an item."""

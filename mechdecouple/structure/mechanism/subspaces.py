@@ -7,57 +7,47 @@ from jaxtyping import Float, Int
 
 from mechdecouple.errors import InputError
 
-_MOST = 0.95
+_MOST = 0.99
 """Share of the repeatable scatter between levels that the chosen number of directions holds."""
 _TINY = 1e-9
 
 
-def level_means(
-    X: Float[np.ndarray, "n d"],
-    code: Int[np.ndarray, " n"],
-    others: Int[np.ndarray, "n h"] | None = None,
-) -> Float[np.ndarray, "l d"]:
-    """Mean of each level of a concept, the other concepts standing still, times the root of its share of the rows.
+def level_operator(
+    code: Int[np.ndarray, " n"], others: Int[np.ndarray, "n h"] | None = None, n_levels: int | None = None
+) -> Float[np.ndarray, "l n"]:
+    """What makes activations [n, d] into the means of a concept's levels, the other concepts standing still.
 
     The means are coefficients of a least-squares fit on all levels of the concept and of the others, which add up;
-    they are centred, so that their Gram matrix is the scatter between levels.
+    they are centred and scaled by the root of the level's share of the rows, so that their Gram matrix is the scatter
+    between levels. A level without rows has mean 0.
 
     Args:
-        code: level of each row, from 0; others: levels of what else is declared.
+        code: level of each row, from 0; others: levels of what else is declared; n_levels: default max(code) + 1.
 
-    >>> level_means(np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([0, 1])).round(3).tolist()
+    >>> (level_operator(np.array([0, 1])) @ np.array([[1.0, 5.0], [3.0, 5.0]])).round(3).tolist()
     [[-0.707, 0.0], [0.707, 0.0]]
     """
-    X = _finite(X)
-    n_levels = int(code.max()) + 1
-    own = np.eye(n_levels)[code]
+    own = np.eye(int(code.max()) + 1 if n_levels is None else n_levels)[code]
     columns = [own]
-    for other in np.zeros((len(code), 0), int).T if others is None else others.T:
+    for other in np.zeros((0, len(code)), int) if others is None else others.T:
         levels = np.eye(int(other.max()) + 1)[other]
         columns.append(levels - levels.mean(axis=0))
-    # Of least norm: a level without rows stays at 0, and what cannot be told apart is shared.
-    fitted = np.linalg.lstsq(np.concatenate(columns, axis=1), X, rcond=1e-8)[0][:n_levels]
+    # Of least norm: what cannot be told apart is shared.
+    fitted = np.linalg.pinv(np.concatenate(columns, axis=1), rcond=1e-8)[: own.shape[1]]
     share = own.mean(axis=0)
     return (fitted - share @ fitted) * np.sqrt(share)[:, None]
 
 
-def between_levels(
-    X: Float[np.ndarray, "n d"],
-    code: Int[np.ndarray, " n"],
-    others: Int[np.ndarray, "n h"] | None = None,
-    k: int | None = None,
-) -> Float[np.ndarray, "k d"]:
+def between_levels(means: Float[np.ndarray, "l d"], k: int | None = None) -> Float[np.ndarray, "k d"]:
     """Orthonormal directions of the scatter between levels, the largest first: of two levels, their difference.
 
     Args:
-        k: at most so many; default: all.
+        means: of `level_operator`; k: at most so many; default: all.
 
     Raises:
-        InputError: values that are not finite, fewer than two levels, or all levels alike.
+        InputError: values that are not finite, or all levels alike.
     """
-    if len(np.unique(code)) < 2:
-        raise InputError("the rows hold one level of the concept: no difference can be taken; give rows of two or more")
-    return _leading(level_means(X, code, others), k)
+    return _leading(_finite(means), k)
 
 
 def of_differences(differences: Float[np.ndarray, "p d"], k: int | None = None) -> Float[np.ndarray, "k d"]:
@@ -71,37 +61,34 @@ def of_differences(differences: Float[np.ndarray, "p d"], k: int | None = None) 
     return _leading(_finite(differences), k)
 
 
-def rank(
-    X: Float[np.ndarray, "n d"],
-    code: Int[np.ndarray, " n"],
-    others: Int[np.ndarray, "n h"],
-    half: Int[np.ndarray, " n"],
-) -> tuple[int, float]:
-    """How many directions hold 95 % of the scatter between levels that repeats in other groups, and how much repeats.
+def rank(one: Float[np.ndarray, "l d"], other: Float[np.ndarray, "l d"]) -> tuple[int, float]:
+    """How many directions hold 99 % of the scatter between levels that repeats in other groups, and how much repeats.
 
-    Directions come from one half, their scatter is the product of both halves' level means: noise adds nothing.
-
-    Args:
-        half: 0 or 1, whole groups together.
+    Directions come from the level means of one half of the groups, their scatter is the product of both halves' means:
+    noise adds nothing.
 
     Returns:
-        the number, from 1 to levels - 1; and repeatable scatter as a share of the variance (it can stray below 0).
+        the number, from 1 to levels - 1; and the repeatable scatter, a variance that can stray below 0.
     """
-    n_levels = int(code.max()) + 1
-    means = [_padded(level_means(X[half == h], code[half == h], others[half == h]), n_levels) for h in (0, 1)]
     scatter = []
-    for one, other in (means, means[::-1]):
-        directions = np.linalg.svd(one, full_matrices=False)[2][: max(n_levels - 1, 1)]
-        scatter.append(((one @ directions.T) * (other @ directions.T)).sum(axis=0))
+    for first, second in ((one, other), (other, one)):
+        directions = np.linalg.svd(_finite(first), full_matrices=False)[2][: max(len(one) - 1, 1)]
+        scatter.append(((first @ directions.T) * (second @ directions.T)).sum(axis=0))
     total = np.cumsum(np.mean(scatter, axis=0))
-    variance = float(((X - X.mean(axis=0)) ** 2).sum(axis=1).mean())
     k = int(np.argmax(total >= _MOST * total.max())) + 1 if total.max() > 0 else 1
-    return k, float(total[-1]) / variance if variance > 0 else 0.0
+    return k, float(total[-1])
 
 
 def random_frames(n: int, k: int, d: int, rng: np.random.Generator) -> Float[np.ndarray, "n k d"]:
     """``n`` subspaces of ``k`` dimensions, each equally likely, as orthonormal rows."""
     return np.linalg.qr(rng.normal(size=(n, d, min(k, d))))[0].transpose(0, 2, 1)
+
+
+def shuffled_frames(
+    n: int, k: int, operator: Float[np.ndarray, "l m"], X: Float[np.ndarray, "m d"], rng: np.random.Generator
+) -> Float[np.ndarray, "n k d"]:
+    """``n`` subspaces found as `between_levels` finds them, with the activations shuffled among the rows."""
+    return np.stack([between_levels(operator @ X[rng.permutation(len(X))], k) for _ in range(n)])
 
 
 def read_level(
@@ -122,10 +109,6 @@ def _leading(rows: np.ndarray, k: int | None) -> np.ndarray:
     if not singular.size or singular[0] <= _TINY * max(1.0, float(np.abs(rows).max())):
         raise InputError("the activations do not differ between levels: nothing moves with the concept here")
     return directions[singular > _TINY * singular[0]][:k]
-
-
-def _padded(means: np.ndarray, n_levels: int) -> np.ndarray:
-    return np.pad(means, ((0, n_levels - len(means)), (0, 0)))
 
 
 def _finite(X: np.ndarray) -> np.ndarray:

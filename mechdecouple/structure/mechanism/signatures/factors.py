@@ -67,10 +67,10 @@ def inputs(rig: Rig) -> tuple[dict[str, np.ndarray], str]:
 def population(rig: Rig) -> float:
     """How many items there are to draw from: all combinations of the inputs' levels, where each item is one of them.
 
-    Infinite where items share a group or their inputs, or where there are no inputs.
+    Infinite where items share their inputs, or where there are none.
     """
     found, reason = inputs(rig)
-    if reason or len(set(rig.task.groups.tolist())) < len(rig):
+    if reason:
         return math.inf
     levels_of = np.stack(list(found.values()), axis=1)
     if len(np.unique(levels_of, axis=0)) < len(rig):

@@ -13,6 +13,7 @@ from torch import Tensor
 from mechdecouple.behavior.differentiable import DifferentiableLogits
 from mechdecouple.errors import InputError
 from mechdecouple.models import Batch, batches
+from mechdecouple.structure.mechanism._scores import sampled
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.signatures.factors import varying_positions
 
@@ -59,7 +60,7 @@ def input_gradients(rig: Rig, *, limit: int = LIMIT, options: int = OPTIONS, see
         InputError: the model's answers are not among a few options, or gradients do not reach its inputs.
     """
     clean = rig.clean
-    rows = sample(rig.task.groups, limit, seed)
+    rows = sampled(rig.task.groups, limit, seed)
     positions, reason = varying_positions(rig)
     if rig.encoded is None:
         positions = np.zeros(1, np.int64)
@@ -78,17 +79,6 @@ def input_gradients(rig: Rig, *, limit: int = LIMIT, options: int = OPTIONS, see
     rig.seconds += time.perf_counter() - start
     right, at, dots = (np.stack([got[i][k] for i in range(len(rows))]) for k in range(3))
     return InputGradients(rows, positions, right, at, dots, reason)
-
-
-def sample(groups: np.ndarray, limit: int, seed: int = 0) -> Int[np.ndarray, " r"]:
-    """Items of groups drawn at random, whole, until there are ``limit``; ascending. All where there are no more."""
-    if limit < 1:
-        raise InputError(f"limit is {limit}: gradients need at least one item")
-    if len(groups) <= limit:
-        return np.arange(len(groups))
-    group = np.unique(groups, return_inverse=True)[1].ravel()
-    place = np.random.default_rng(seed).permutation(int(group.max()) + 1)[group]
-    return np.sort(np.argsort(place, kind="stable")[:limit])
 
 
 class _Reader:

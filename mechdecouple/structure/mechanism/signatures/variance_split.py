@@ -138,7 +138,7 @@ def variance_split(
     cells = [np.unique(codes, return_inverse=True)[1].ravel() for codes in factors.values()]
     main = Shares(y, cells, group, population)
     joint = {(i, j): _joint(cells[i], cells[j]) for i, j in itertools.combinations(range(len(cells)), 2)}
-    usable = [pair for pair, cell in joint.items() if coverage(cell, group) >= _FEW]
+    usable = [pair for pair, cell in joint.items() if _met(cell, group)[cell].mean() >= _FEW]
     both = Shares(y, [joint[pair] for pair in usable], group, population)
     additive = AdditiveFit(y[:, None], cells, population)
 
@@ -204,34 +204,35 @@ class Shares:
 
     def _share(self, cell: np.ndarray, rows: np.ndarray) -> float:
         group = self._group[rows]
-        spread, pairs, size = self._pairs(cell, group, rows)
-        filled = pairs > 0
-        if size[filled].sum() < _FEW * len(rows):
-            return math.nan
+        filled = _met(cell, group)
         kept = filled[cell]
-        # An unbiased variance speaks of an endless population: a finite one of N varies by (N - 1) / N of it.
-        finite = 1 - len(rows) / (self._population * size[filled])
-        within = (size[filled] * finite * spread[filled] / pairs[filled]).sum() / size[filled].sum()
-        all_spread, all_pairs, _ = self._pairs(np.zeros(int(kept.sum()), np.int64), group[kept], rows[kept])
-        if all_pairs[0] <= 0 or all_spread[0] / all_pairs[0] <= self._least:
+        if kept.sum() < _FEW * len(rows):
             return math.nan
-        return float(1 - within / ((1 - 1 / self._population) * all_spread[0] / all_pairs[0]))
+        size = np.bincount(cell).astype(float)
+        within = self._variance(cell, group, rows, len(rows))[filled]
+        one = np.zeros(int(kept.sum()), np.int64)
+        whole = self._variance(one, group[kept], rows[kept], len(rows))[0]
+        if not whole > self._least:
+            return math.nan
+        return float(1 - (size[filled] * within).sum() / size[filled].sum() / whole)
 
-    def _pairs(
-        self, cell: np.ndarray, group: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per cell: half the sum of squared distances over ordered pairs of items of different groups, their number,
-        and the number of items."""
+    def _variance(self, cell: np.ndarray, group: np.ndarray, rows: np.ndarray, sample: int) -> np.ndarray:
+        """Variance of the population in each cell: half the mean squared distance between two items drawn from it.
+
+        Of items in different groups it is estimated without bias. In an endless population no two drawn items share a
+        group; in a finite one, of which ``sample`` items were drawn, they do as often as its groups are large, and then
+        lie as far apart as those seen.
+        """
+        span = int(group.max(initial=0)) + 1
         spread, pairs, size = self._all_pairs(cell, rows)
-        entry, code = np.unique(cell * (int(group.max(initial=0)) + 1) + group, return_inverse=True)
-        if len(entry) < len(rows):
-            own_spread, own_pairs, _ = self._all_pairs(code.ravel(), rows)
-            of = entry // (int(group.max(initial=0)) + 1)
-            spread = spread - np.bincount(of, own_spread, minlength=len(spread))
-            pairs = pairs - np.bincount(of, own_pairs, minlength=len(pairs))
-        else:
-            pairs = pairs - size
-        return spread, pairs, size
+        entry, code = np.unique(cell * span + group, return_inverse=True)
+        own_spread, own_pairs, _ = self._all_pairs(code.ravel(), rows)
+        own_spread, own_pairs = (np.bincount(entry // span, v, minlength=len(size)) for v in (own_spread, own_pairs))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            apart = (spread - own_spread) / (pairs - own_pairs)
+            together = own_spread / own_pairs
+            meet = np.minimum(own_pairs / size * sample / (self._population * size), 1.0)
+        return (1 - meet) * apart + meet * together
 
     def _all_pairs(self, cell: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         size = np.bincount(cell).astype(float)
@@ -249,10 +250,10 @@ def sums(cell: Int[np.ndarray, " n"], values: Float[np.ndarray, "n d"], n_cells:
     return total
 
 
-def coverage(cell: Int[np.ndarray, " n"], group: Int[np.ndarray, " n"]) -> float:
-    """Share of the items whose level is met in another group too."""
-    met = np.unique(np.stack([cell, group]), axis=1)
-    return float((np.bincount(met[0])[cell] >= 2).mean())
+def _met(cell: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Which cells hold two groups or more."""
+    span = int(group.max(initial=0)) + 1
+    return np.bincount(np.unique(cell * span + group) // span) >= 2
 
 
 def _joint(x: np.ndarray, y: np.ndarray) -> np.ndarray:

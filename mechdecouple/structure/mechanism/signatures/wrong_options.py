@@ -82,7 +82,8 @@ class WrongOptions:
     @property
     def p(self) -> float:
         """Add-one p-value of no more agreement than items drawn at random have."""
-        return math.nan if np.isnan(self.agreement.value) else float(permutation_p(self.agreement.value, self.null))
+        known = len(self.null) and not np.isnan(self.agreement.value)
+        return float(permutation_p(self.agreement.value, self.null)) if known else math.nan
 
     def measurements(self) -> list[Measurement]:
         null = float(self.null.mean()) if len(self.null) else math.nan

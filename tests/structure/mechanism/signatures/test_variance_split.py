@@ -95,3 +95,11 @@ def test_published_nets_split_as_published(pizza_and_clock):
     assert pizza.share("a-b").value == pytest.approx(0.97, abs=0.005)
     assert clock.share("a-b").value == pytest.approx(0.2, abs=0.02)
     assert np.abs(pizza.main.value[:3]).max() < 0.02
+
+
+def test_a_complete_grid_splits_exactly_whatever_its_groups():
+    """Items a + b and b + a in one group: their distance is no noise of the population."""
+    a, b = grid()["a"], grid()["b"]
+    pairs = np.minimum(a, b) * P + np.maximum(a, b)
+    split = variance_split(waves([0.1, 0.2, 0.3, 0.4]), grid(), pairs, population=P * P)
+    np.testing.assert_allclose(split.main.value, [0.1, 0.2, 0.3, 0.4], atol=0.01)

@@ -10,16 +10,12 @@ import numpy as np
 from mechdecouple.results import Estimate
 from mechdecouple.stats import Replicates
 from mechdecouple.structure.mechanism._distances import angle, farthest, lacking, turned
-from mechdecouple.structure.mechanism._portrait import HELD, Portrait
 from mechdecouple.structure.mechanism.evidence import Evidence
 from mechdecouple.structure.mechanism.interchange_map import InterchangeMap
-from mechdecouple.structure.mechanism.profile import CausalProfile
+from mechdecouple.structure.mechanism.portrait import HELD, Portrait
 from mechdecouple.structure.mechanism.signatures.wrong_options import wrong_options
 from mechdecouple.structure.mechanism.stitched import Direction, Stitching
 from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE
-
-ENOUGH = 3
-"""Pairs of seeds of one recipe from which on one piece beyond all of them settles a route."""
 
 
 def route_pieces(a: Portrait, b: Portrait, seeds: Sequence[tuple[Portrait, Portrait]]) -> tuple[Evidence, ...]:
@@ -35,7 +31,6 @@ def route_pieces(a: Portrait, b: Portrait, seeds: Sequence[tuple[Portrait, Portr
         distance, detail = measure(a, b)
         spread = [measure(one, other)[0].value for one, other in seeds]
         spread = tuple(s for s in spread if math.isfinite(s))
-        settles = beyond if len(spread) >= ENOUGH else settles
         out.append(Evidence(
             axis="route", name=name, distance=distance, within=within, beyond=beyond, settles=settles, spread=spread,
             detail=detail,
@@ -59,10 +54,9 @@ def stitching_piece(stitching: Stitching | None, reason: str = "", yardstick: Se
     """
     distance, detail = _stitched(stitching, reason)
     spread = tuple(_stitched(s, "")[0].value for s in yardstick)
-    works = bool(spread) and max(spread) <= _STITCHED
     return Evidence(
-        axis="variables", name="stitching", distance=distance, within=_STITCHED, beyond=0.5 if works else math.inf,
-        spread=spread if works else (), detail=detail,
+        axis="variables", name="stitching", distance=distance, within=0.1, beyond=0.5, detail=detail, fallible=True,
+        spread=tuple(s for s in spread if math.isfinite(s)),
     )  # fmt: skip
 
 
@@ -80,21 +74,22 @@ def interchange_piece(maps: tuple[InterchangeMap, InterchangeMap] | None, reason
 def _profiles(a: Portrait, b: Portrait) -> tuple[Estimate, str]:
     p, q = a.profile, b.profile
     i, j = p.column(HELD), q.column(HELD)
-    differences = {p.components[x].name: turned(p.share[x, i]) - turned(q.share[y, j]) for x, y in alike(p, q)}
+    differences = {p.components[x].name: turned(p.share[x, i]) - turned(q.share[y, j]) for x, y in alike(a, b)}
     distance, name = farthest(differences)
     if not differences:
         distance = Estimate.undefined("no part of one model plays the role of one of the other's")
     return distance, name
 
 
-def alike(p: CausalProfile, q: CausalProfile) -> list[tuple[int, int]]:
-    """Rows of parts that play the same role: all of them in models of equally many parts by the same names; else those
-    that do not depend on the number of layers."""
-    rows = {c.name: i for i, c in enumerate(p.components) if not c.fine}
-    others = {c.name: i for i, c in enumerate(q.components) if not c.fine}
-    if set(rows) == set(others):
-        return [(i, others[name]) for name, i in rows.items()]
-    named = [(rows[n], others[n]) for n in rows if n in others and p.components[rows[n]].kind in ("embedding", "input")]
+def alike(a: Portrait, b: Portrait) -> list[tuple[int, int]]:
+    """Rows of the profiles for parts that play the same role: those of one name in models of one architecture; else
+    inputs, and all parts of a kind together, which do not depend on the number of layers."""
+    p, q = a.profile, b.profile
+    rows, others = ({c.name: i for i, c in enumerate(x.components) if not c.fine} for x in (p, q))
+    shared = [name for name in rows if name in others]
+    if a.rig.model.hook_points == b.rig.model.hook_points:
+        return [(rows[name], others[name]) for name in shared]
+    named = [(rows[n], others[n]) for n in shared if p.components[rows[n]].kind in ("embedding", "input")]
     whole = [(p.whole(kind), q.whole(kind)) for kind in ("pattern", "attention", "mlp")]
     return named + [(x, y) for x, y in whole if x is not None and y is not None]
 
@@ -117,16 +112,16 @@ def _stitched(stitching: Stitching | None, reason: str) -> tuple[Estimate, str]:
     if stitching is None:
         return Estimate.undefined(reason or "the models were not stitched"), ""
     found = [_least_driven(direction) for direction in stitching.directions]
-    unknown = [detail for distance, detail in found if math.isnan(distance.value)]
+    unknown = [one for one in found if math.isnan(one[0].value)]
     if unknown:
-        return Estimate.undefined(unknown[0]), ""
+        return unknown[0]
     return max(found, key=lambda f: f[0].value)
 
 
 def _least_driven(direction: Direction) -> tuple[Estimate, str]:
     known = np.flatnonzero(direction.informative.any(axis=0))
     if not len(known):
-        return Estimate.undefined(""), direction.sentence
+        return Estimate.undefined(direction.sentence), ""
     best = {int(t): int(np.nanargmax(direction.transfer.value[:, t])) for t in known}
     t = min(best, key=lambda t: float(direction.transfer.value[best[t], t]))
     said = f"{direction.target} at {direction.target_points[t]} driven by {direction.source}"
@@ -142,7 +137,6 @@ def _followed(a: InterchangeMap, b: InterchangeMap) -> Mapping[str, Replicates]:
     }
 
 
-_STITCHED = 0.1
 _ROUTE: dict[str, tuple[Callable[[Portrait, Portrait], tuple[Estimate, str]], float, float, float]] = {
     CAUSAL_PROFILE: (_profiles, 0.2, 0.2, 0.4),
     "variance split": (_splits, 0.2, 0.4, math.inf),

@@ -19,11 +19,11 @@ from mechdecouple.structure.mechanism._pieces import (
     stitching_piece,
     wrong_options_piece,
 )
-from mechdecouple.structure.mechanism._portrait import Portrait, compared_on, portray
-from mechdecouple.structure.mechanism.cost import BUDGET, LIMIT, SWAPPED, Shares, stitched_points
+from mechdecouple.structure.mechanism.cost import BUDGET, SWAPPED, Shares, stitched_points
 from mechdecouple.structure.mechanism.counterfactuals import declared
 from mechdecouple.structure.mechanism.evidence import Evidence, evidence_frame
 from mechdecouple.structure.mechanism.interchange_map import InterchangeMap, interchanges
+from mechdecouple.structure.mechanism.portrait import LIMIT, Portrait, portray
 from mechdecouple.structure.mechanism.profile import CausalProfile
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.shared_variables import SharedVariables, shared_variables
@@ -114,48 +114,48 @@ def compare_mechanisms(
     Raises:
         InputError: answers without options, or a budget that holds no causal profile.
     """
-    shares = Shares(budget)
-    rigs = Rig(model_a, task), Rig(model_b, task)
-    steps = 4 + len(seeds_a) + len(seeds_b)
-    passes = 0
-    with bar(total=steps, progress=progress, desc=f"{model_a.name} and {model_b.name}", unit="step") as shown:
+    given = [(model_a, True), (model_b, True), *((m, False) for m in (*seeds_a, *seeds_b))]
+    made = [
+        portray(model, task, limit=limit, budget=Shares(budget).profile, seed=seed, whole=whole, progress=progress)
+        for model, whole in bar(given, progress=progress, desc="portraits", unit="model")
+    ]
+    cut = 2 + len(seeds_a)
+    return compare_portraits(
+        made[0], made[1], seeds_a=made[2:cut], seeds_b=made[cut:], budget=budget, seed=seed, progress=progress
+    )
 
-        def portrait(rig: Rig, whole: bool) -> Portrait:
-            nonlocal passes
-            made = portray(
-                compared_on(rig, seed), limit=limit, budget=shares.profile, seed=seed, whole=whole, progress=progress
-            )
-            passes += made.passes
-            shown.update()
-            return made
 
-        a, b = (portrait(rig, True) for rig in rigs)
-        arms = [
-            [own, *(portrait(Rig(model, task), False) for model in seeds)]
-            for own, seeds in ((a, seeds_a), (b, seeds_b))
-        ]
-        stitching, reason = _stitch(a, b, shares, seed, progress)
-        shown.update()
-        swapped, missing = _interchange(rigs, shares, seed, progress)
-        shown.update()
-        stitched = stitching_piece(stitching, reason)
-        yardstick: list[Stitching] = []
-        if stitched.defined and stitched.distance.low > 0.5 and all(len(arm) > 1 for arm in arms):
-            made = [_stitch(arm[0], arm[1], shares, seed, progress)[0] for arm in arms]
-            yardstick = [one for one in made if one is not None]
-            stitched = stitching_piece(stitching, reason, yardstick)
-    pairs = [pair for arm in arms for pair in itertools.combinations(arm, 2)]
+def compare_portraits(
+    a: Portrait,
+    b: Portrait,
+    *,
+    seeds_a: Sequence[Portrait] = (),
+    seeds_b: Sequence[Portrait] = (),
+    budget: int = BUDGET,
+    seed: int = 0,
+    progress: bool = False,
+) -> MechanismComparison:
+    """`compare_mechanisms` of models that are portrayed already, on the same task with the same limit and seed."""
+    shares, arms = Shares(budget), ((a, *seeds_a), (b, *seeds_b))
+    stitching, reason = _stitch(a, b, shares, seed, progress)
+    swapped, missing = _interchange(a, b, shares, seed, progress)
+    stitched, yardstick = stitching_piece(stitching, reason), list[Stitching]()
+    if stitched.defined and stitched.distance.low > stitched.beyond and all(len(arm) > 1 for arm in arms):
+        made = [_stitch(arm[0], arm[1], shares, seed, progress)[0] for arm in arms]
+        yardstick = [one for one in made if one is not None]
+        stitched = stitching_piece(stitching, reason, yardstick)
     evidence = (
-        *route_pieces(a, b, pairs),
+        *route_pieces(a, b, [pair for arm in arms for pair in itertools.combinations(arm, 2)]),
         wrong_options_piece(a, b),
         stitched,
         interchange_piece(None if swapped is None else swapped.maps, missing),
     )
     chance = a.at_chance or b.at_chance
+    passes = sum(portrait.passes for arm in arms for portrait in arm)
     passes += sum(s.passes for s in (stitching, *yardstick) if s is not None)
     passes += 0 if swapped is None else sum(one.passes for one in swapped.maps)
     return MechanismComparison(
-        model_a.name, model_b.name, task.name, judge("route", evidence, chance), judge("variables", evidence, chance),
+        a.name, b.name, a.task.name, judge("route", evidence, chance), judge("variables", evidence, chance),
         evidence, (a.profile, b.profile), stitching, swapped, passes,
     )  # fmt: skip
 
@@ -168,13 +168,16 @@ def _stitch(a: Portrait, b: Portrait, shares: Shares, seed: int, progress: bool)
         return None, str(error)
 
 
-def _interchange(rigs: tuple[Rig, Rig], shares: Shares, seed: int, progress: bool) -> tuple[Interchanges | None, str]:
-    if not declared(rigs[0].task):
+def _interchange(
+    a: Portrait, b: Portrait, shares: Shares, seed: int, progress: bool
+) -> tuple[Interchanges | None, str]:
+    if not declared(a.task):
         return None, "no concepts are declared"
+    rigs = (Rig(portrait.rig.model, portrait.task) for portrait in (a, b))
     try:
-        a, b = (
+        one, other = (
             interchanges(rig, budget=shares.interchange, limit=SWAPPED, seed=seed, progress=progress) for rig in rigs
         )
     except InputError as error:
         return None, str(error)
-    return Interchanges((a, b)), ""
+    return Interchanges((one, other)), ""

@@ -11,16 +11,15 @@ import pandas as pd
 
 from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
-from mechdecouple.structure.mechanism._portrait import compared_on, portrait_cost
 from mechdecouple.structure.mechanism.counterfactuals import declared
 from mechdecouple.structure.mechanism.interchange_map import default_points, map_cost
+from mechdecouple.structure.mechanism.portrait import LIMIT, compared_on, portrait_cost
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.stitching import plan_stitching
 from mechdecouple.tasks import Task
 
 BUDGET = 40_000
 """Item passes of a pair of models: some two minutes on two cores for six layers of width 256 and 16 tokens."""
-LIMIT = 256
 _PROFILE, _STITCHING, _INTERCHANGE = 0.25, 0.25, 0.08
 """Shares of the budget: of each model's profile, of stitching, of each model's interchange."""
 SWAPPED = 64

@@ -15,6 +15,8 @@ from mechdecouple.results import Estimate
 Axis = Literal["route", "variables"]
 Says = Literal["same", "other", ""]
 AXES: tuple[Axis, ...] = ("route", "variables")
+ENOUGH = 3
+"""Pairs of seeds of one recipe from which on a single piece beyond all of them settles an axis."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,9 +28,12 @@ class Evidence:
         distance: 0 where the models are alike, 1 where they share nothing; NaN where it could not be measured.
         within: up to here the models count as alike; infinitely negative where being alike is no evidence.
         beyond: from here they count as apart; infinite where being apart is no evidence.
-        settles: from here they are so far apart that no second piece is asked for.
+        settles: from here they are so far apart that no second piece is asked for; ``beyond`` where at least ``ENOUGH``
+            pairs of seeds were given.
         spread: distances of pairs of seeds of one recipe by the same measure; what is no larger than the largest counts
             as alike and never as apart. Empty where no seeds were given, or where they are no yardstick.
+        fallible: being apart is evidence only where all seeds of one recipe are alike by this measure, which shows that
+            it finds what is shared.
         detail: where the distance comes from, in words.
     """
 
@@ -39,6 +44,7 @@ class Evidence:
     beyond: float = math.inf
     settles: float = math.inf
     spread: tuple[float, ...] = ()
+    fallible: bool = False
     detail: str = ""
 
     def __post_init__(self) -> None:
@@ -59,12 +65,15 @@ class Evidence:
             return ""
         if self.distance.high <= self._against(self.within):
             return "same"
+        if self.fallible and not (self.spread and max(self.spread) <= self.within):
+            return ""
         return "other" if self.distance.low > self._against(self.beyond) else ""
 
     @property
     def settled(self) -> bool:
         """Whether it says ``other`` without asking for a second piece."""
-        return self.says == "other" and self.distance.low > self._against(self.settles)
+        settles = self.beyond if len(self.spread) >= ENOUGH else self.settles
+        return self.says == "other" and self.distance.low > self._against(settles)
 
     @property
     def sentence(self) -> str:
@@ -78,8 +87,12 @@ class Evidence:
         detail = f" ({self.detail})" if self.detail else ""
         return f"{self.name} {said}: distance {self.distance}{detail}; {', '.join(held)}"
 
+    def unseeded(self) -> Evidence:
+        """The piece as it speaks without seeds."""
+        return dataclasses.replace(self, spread=())
+
     def _against(self, bound: float) -> float:
-        return max((bound, *self.spread)) if math.isfinite(bound) else bound
+        return max((bound, *self.spread)) if math.isfinite(bound) and not self.fallible else bound
 
     def row(self) -> dict[str, object]:
         d = self.distance

@@ -45,6 +45,27 @@ def test_failure_can_be_no_evidence_and_likeness_none_either():
     assert piece(0.0, within=-math.inf, spread=(0.4,)).says == ""
 
 
+def test_three_pairs_of_seeds_let_one_piece_settle():
+    apart = piece(0.45)
+    assert not apart.settled
+    assert not piece(0.45, spread=(0.1, 0.05)).settled
+    assert piece(0.45, spread=(0.1, 0.05, 0.02)).settled
+    assert not piece(0.45, spread=(0.1, 0.05, 0.42)).settled
+
+
+def test_a_measure_that_can_fail_counts_against_only_where_it_finds_what_seeds_share():
+    facts = {"within": 0.1, "beyond": 0.5, "settles": math.inf, "fallible": True}
+    assert piece(0.9, **facts).says == ""
+    assert piece(0.9, spread=(0.02, 0.05), **facts).says == "other"
+    assert piece(0.9, spread=(0.02, 0.8), **facts).says == ""
+    assert piece(0.04, **facts).says == "same"
+    assert piece(0.3, spread=(0.8,), **facts).says == ""
+
+
+def test_without_its_seeds_a_piece_speaks_for_itself():
+    assert piece(0.4, spread=(0.9,)).unseeded().says == "other"
+
+
 def test_what_was_not_measured_says_so():
     found = Evidence(axis="route", name="symmetry", distance=Estimate.undefined("one position"), within=0.1)
     assert found.says == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from mechdecouple.models import HookedModel
 from mechdecouple.stats import Replicates, wilson
 from mechdecouple.structure.mechanism._scores import sampled
 from mechdecouple.structure.mechanism.component import Component
@@ -17,7 +18,10 @@ from mechdecouple.structure.mechanism.signatures.gradient_symmetry import gradie
 from mechdecouple.structure.mechanism.signatures.gradients import gradients_cost
 from mechdecouple.structure.mechanism.signatures.variance_split import VarianceSplit, variance_split
 from mechdecouple.structure.mechanism.tape import ABLATIONS, Ablation
+from mechdecouple.tasks import Task
 
+LIMIT = 256
+BUDGET = 10_000
 ITEMS = 1024
 """Most items that the answers are compared on."""
 HELD: Ablation = "resample"
@@ -29,13 +33,15 @@ class Portrait:
     """One model on the items that it is compared on.
 
     Attributes:
-        rig: the model on these items; clean: its answers.
+        task: all items, which interchange looks counterfactual answers up in. rig: the model on those that it is
+            compared on; clean: its answers to them.
         profile: what depends on which part; of seeds, of the parts that other models have too alone.
         split: how the right option's logit varies with concepts; None where none are declared.
         symmetry: of input gradients between positions. reasons: what is missing -> why.
         passes: item passes it took.
     """
 
+    task: Task
     rig: Rig
     clean: OptionLogits
     profile: CausalProfile
@@ -60,15 +66,25 @@ class Portrait:
 
 
 def portray(
-    rig: Rig, *, limit: int, budget: int, seed: int = 0, whole: bool = True, progress: bool = False
+    model: HookedModel,
+    task: Task,
+    *,
+    limit: int = LIMIT,
+    budget: int = BUDGET,
+    seed: int = 0,
+    whole: bool = True,
+    progress: bool = False,
 ) -> Portrait:
-    """Measure one model.
+    """Measure one model, on the same items for every model with the same limit and seed.
 
     Args:
-        rig: on the items that answers are compared on.
-        limit: most items of the causal profile; budget: most item passes of it.
+        limit: most items of the causal profile and of gradients; budget: most item passes of the profile.
         whole: heads and all ablations, too: what a report shows beyond what the verdict needs.
+
+    Raises:
+        InputError: answers without options, or a budget that holds no causal profile.
     """
+    rig = compared_on(Rig(model, task), seed)
     parts, ablations = _asked(rig, whole)
     before = rig.passes
     profile = causal_profile(rig, parts, ablations=ablations, budget=budget, limit=limit, seed=seed, progress=progress)
@@ -78,11 +94,11 @@ def portray(
     symmetry, reason = gradient_symmetry(rig, limit=limit, seed=seed)
     reasons = {"variance split": "" if factors else "no concepts are declared", "gradient symmetry": reason}
     passes = rig.passes - before + profile.passes
-    return Portrait(rig, rig.clean, profile, split, symmetry, reasons, passes)
+    return Portrait(task, rig, rig.clean, profile, split, symmetry, reasons, passes)
 
 
-def portrait_cost(rig: Rig, *, limit: int, budget: int, whole: bool = True) -> int:
-    """Item passes of `portray`."""
+def portrait_cost(rig: Rig, *, limit: int = LIMIT, budget: int = BUDGET, whole: bool = True) -> int:
+    """Item passes that `portray` takes at most, on the items of the rig."""
     parts, ablations = _asked(rig, whole)
     profile = profile_cost(rig, parts, ablations=ablations, budget=budget, limit=limit)
     return len(rig) + profile + gradients_cost(len(rig), limit=limit)

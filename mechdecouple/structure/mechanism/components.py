@@ -165,10 +165,16 @@ def _submodules(rig: Rig) -> list[Component]:
     assert logits is not None
     kept: dict[str, Tensor] = {}
     for point, value in values.items():
-        # A container gives what its last part gives; flattening changes the shape alone.
-        if not any(_same(value, other) for other in (logits, *kept.values())):
+        if not _same(value, logits) and not any(
+            _same(value, v) and _passes_on(model, point, p) for p, v in kept.items()
+        ):
             kept[point] = value
     return [Component(point, "module", point, model.depth(point)) for point in kept]
+
+
+def _passes_on(model: HookedModel, point: str, other: str) -> bool:
+    """Whether a submodule that gives what another one gave is no part of its own: it holds that one, or no weights."""
+    return other.startswith(f"{point}.") or not any(True for _ in model.module.get_submodule(point).parameters())
 
 
 def _adds_up(total: Tensor | None, *parts: Tensor | None) -> bool:

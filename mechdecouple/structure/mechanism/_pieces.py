@@ -13,6 +13,8 @@ from mechdecouple.structure.mechanism._distances import angle, farthest, lacking
 from mechdecouple.structure.mechanism.evidence import Evidence
 from mechdecouple.structure.mechanism.interchange_map import InterchangeMap
 from mechdecouple.structure.mechanism.portrait import HELD, Portrait
+from mechdecouple.structure.mechanism.signatures.gradient_symmetry import GRADIENT_SYMMETRY
+from mechdecouple.structure.mechanism.signatures.variance_split import VARIANCE_REST, VARIANCE_SHARE
 from mechdecouple.structure.mechanism.signatures.wrong_options import wrong_options
 from mechdecouple.structure.mechanism.stitched import Direction, Stitching
 from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE
@@ -95,17 +97,22 @@ def alike(a: Portrait, b: Portrait) -> list[tuple[int, int]]:
 
 
 def _splits(a: Portrait, b: Portrait) -> tuple[Estimate, str]:
-    if a.split is None or b.split is None:
-        return Estimate.undefined(a.reasons["variance split"] or b.reasons["variance split"]), ""
-    differences = {c: a.split.share(c) - b.split.share(c) for c in a.split.concepts if c in b.split.concepts}
-    return farthest(differences)
+    return _told(a, b, VARIANCE_SHARE.name, VARIANCE_REST.name, lambda share: share)
 
 
 def _symmetries(a: Portrait, b: Portrait) -> tuple[Estimate, str]:
-    reason = a.reasons["gradient symmetry"] or b.reasons["gradient symmetry"]
-    if reason:
-        return Estimate.undefined(reason), ""
-    return farthest({"": angle(a.symmetry) - angle(b.symmetry)})
+    return _told(a, b, GRADIENT_SYMMETRY.name, GRADIENT_SYMMETRY.name, angle)
+
+
+def _told(
+    a: Portrait, b: Portrait, metric: str, explained: str, scale: Callable[[Replicates], Replicates]
+) -> tuple[Estimate, str]:
+    """The entries of one metric in both signatures; where there are none, the reason of the ``explained`` one."""
+    one, other = a.signature, b.signature
+    both = [e for e in one.entries if e.metric.name == metric and e.name in other.names]
+    found, name = farthest({e.of: scale(one[e.name]) - scale(other[e.name]) for e in both})
+    reasons = [s.reasons[explained] for s in (one, other) if explained in s.reasons]
+    return (Estimate.undefined(reasons[0]), "") if math.isnan(found.value) and reasons else (found, name)
 
 
 def _stitched(stitching: Stitching | None, reason: str) -> tuple[Estimate, str]:

@@ -27,6 +27,7 @@ from mechdecouple.structure.mechanism.portrait import LIMIT, Portrait, portray
 from mechdecouple.structure.mechanism.profile import CausalProfile
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.shared_variables import SharedVariables, shared_variables
+from mechdecouple.structure.mechanism.signatures.signature import Signature
 from mechdecouple.structure.mechanism.stitched import Stitching
 from mechdecouple.structure.mechanism.stitching import stitch
 from mechdecouple.structure.mechanism.verdict import AxisVerdict, judge
@@ -60,8 +61,8 @@ class MechanismComparison:
     Attributes:
         model_a, model_b, task: names.
         route, variables: the verdict on each axis. evidence: all pieces on both.
-        profiles: causal profile of either model.
-        signatures: of either model. stitching: None where it could not be made. interchange: None without concepts.
+        profiles, signatures: of A and of B.
+        stitching: None where it could not be made. interchange: None without concepts.
         passes: item passes it took, seeds included.
     """
 
@@ -72,6 +73,7 @@ class MechanismComparison:
     variables: AxisVerdict
     evidence: tuple[Evidence, ...]
     profiles: tuple[CausalProfile, CausalProfile]
+    signatures: tuple[Signature, Signature]
     stitching: Stitching | None
     interchange: Interchanges | None
     passes: int
@@ -156,7 +158,7 @@ def compare_portraits(
     passes += 0 if swapped is None else sum(one.passes for one in swapped.maps)
     return MechanismComparison(
         a.name, b.name, a.task.name, judge("route", evidence, chance), judge("variables", evidence, chance),
-        evidence, (a.profile, b.profile), stitching, swapped, passes,
+        evidence, (a.profile, b.profile), (a.signature, b.signature), stitching, swapped, passes,
     )  # fmt: skip
 
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from mechdecouple.models import HookedModel
-from mechdecouple.stats import Replicates, wilson
+from mechdecouple.stats import wilson
 from mechdecouple.structure.mechanism._scores import sampled
 from mechdecouple.structure.mechanism.component import Component
 from mechdecouple.structure.mechanism.components import components
 from mechdecouple.structure.mechanism.options import OptionLogits
 from mechdecouple.structure.mechanism.profile import CausalProfile, causal_profile, profile_cost
 from mechdecouple.structure.mechanism.rig import Rig
-from mechdecouple.structure.mechanism.signatures.cyclic import cyclic
-from mechdecouple.structure.mechanism.signatures.factors import declared, population
-from mechdecouple.structure.mechanism.signatures.gradient_symmetry import gradient_symmetry
-from mechdecouple.structure.mechanism.signatures.gradients import gradients_cost
-from mechdecouple.structure.mechanism.signatures.variance_split import VarianceSplit, variance_split
+from mechdecouple.structure.mechanism.signatures.signature import Signature, signature, signature_cost
 from mechdecouple.structure.mechanism.tape import ABLATIONS, Ablation
 from mechdecouple.tasks import Task
 
@@ -36,8 +32,7 @@ class Portrait:
         task: all items, which interchange looks counterfactual answers up in. rig: the model on those that it is
             compared on; clean: its answers to them.
         profile: what depends on which part; of seeds, of the parts that other models have too alone.
-        split: how the right option's logit varies with concepts; None where none are declared.
-        symmetry: of input gradients between positions. reasons: what is missing -> why.
+        signature: what is told without looking inside.
         passes: item passes it took.
     """
 
@@ -45,9 +40,7 @@ class Portrait:
     rig: Rig
     clean: OptionLogits
     profile: CausalProfile
-    split: VarianceSplit | None
-    symmetry: Replicates
-    reasons: dict[str, str]
+    signature: Signature
     passes: int
 
     @property
@@ -88,20 +81,15 @@ def portray(
     parts, ablations = _asked(rig, whole)
     before = rig.passes
     profile = causal_profile(rig, parts, ablations=ablations, budget=budget, limit=limit, seed=seed, progress=progress)
-    grid = cyclic(rig)
-    factors = declared(rig.task) if grid is None else grid.factors()
-    split = variance_split(rig.clean.answer, factors, rig.task.groups, population=population(rig)) if factors else None
-    symmetry, reason = gradient_symmetry(rig, limit=limit, seed=seed)
-    reasons = {"variance split": "" if factors else "no concepts are declared", "gradient symmetry": reason}
-    passes = rig.passes - before + profile.passes
-    return Portrait(task, rig, rig.clean, profile, split, symmetry, reasons, passes)
+    told = signature(rig, profile, limit=limit, seed=seed)
+    return Portrait(task, rig, rig.clean, profile, told, rig.passes - before + profile.passes)
 
 
 def portrait_cost(rig: Rig, *, limit: int = LIMIT, budget: int = BUDGET, whole: bool = True) -> int:
     """Item passes that `portray` takes at most, on the items of the rig."""
     parts, ablations = _asked(rig, whole)
     profile = profile_cost(rig, parts, ablations=ablations, budget=budget, limit=limit)
-    return len(rig) + profile + gradients_cost(len(rig), limit=limit)
+    return profile + signature_cost(len(rig), limit=limit)
 
 
 def compared_on(rig: Rig, seed: int = 0) -> Rig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -44,28 +46,31 @@ def trained_frame(
     # What of the start is lost outside of the span is made up at random.
     first = start @ within.T + 1e-3 * rng.normal(size=(len(start), len(within)))
     weights = torch.tensor(first, dtype=torch.float32, device=device, requires_grad=True)
-    optimiser = torch.optim.Adam([weights], lr=_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    mean, square = torch.zeros_like(weights), torch.zeros_like(weights)
     source = stage.taken(place, pairs.source)
     start_time = time.perf_counter()
-    for _ in range(STEPS):
+    for step in range(STEPS):
         chosen = rng.choice(len(pairs), min(BATCH, len(pairs)), replace=False)
         items = pairs.base[chosen]
 
-        def move(delta: Tensor) -> Tensor:
-            frame = torch.linalg.qr(weights.T).Q.T @ basis
-            return delta.float() @ frame.T @ frame
-
-        edit = stage.moving(place, items, source[torch.as_tensor(chosen)], move)
+        given = source[torch.as_tensor(chosen)]
+        edit = stage.moving(place, items, given, _onto(torch.linalg.qr(weights.T).Q.T @ basis))
         logits = read(read.batch(items), items, {place.hook_point: edit})
         loss = _loss(logits, items, pairs.right[chosen], stage)
-        (weights.grad,) = torch.autograd.grad(loss, [weights])
-        optimiser.step()
-        schedule.step()
+        (gradient,) = torch.autograd.grad(loss, [weights])
+        # Adam, down a cosine: the optimisers of torch take seconds to import.
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        way = mean / (1 - 0.9 ** (step + 1)) / ((square / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+        rate = _RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
+        weights = (weights.detach() - rate * way).requires_grad_()
     rig.passes, rig.seconds = rig.passes + COST, rig.seconds + time.perf_counter() - start_time
     with torch.no_grad():
         frame = torch.linalg.qr(weights.double().T).Q.T @ basis.double()
     return frame.cpu().numpy()
+
+
+def _onto(frame: Float[Tensor, "k d"]) -> Callable[[Tensor], Tensor]:
+    return lambda delta: delta.float() @ frame.T @ frame
 
 
 def _loss(logits: Tensor, items: np.ndarray, right: np.ndarray, stage: Stage) -> Tensor:

@@ -148,7 +148,7 @@ class Swaps:
 
     def _anew(
         self, X: Float[np.ndarray, "f d"], method: Method, k: int
-    ) -> tuple[Float[np.ndarray, "f k d"] | None, Int[np.ndarray, " m"]]:
+    ) -> tuple[Float[np.ndarray, "g k d"] | None, Int[np.ndarray, " m"]]:
         """Directions found without some values, and which of them each pair is swapped along; None, -1: not at all."""
         if method == "rotation" or not self._unseen:
             return None, np.full(len(self.pairs), -1)
@@ -187,7 +187,7 @@ def cell_cost(task: Task, concept: str, tested: int, method: Method = "mean_diff
     return tested * (3 + unseen) + (_rotation.COST if method == "rotation" else 0)
 
 
-def _along(frames: Float[np.ndarray, "f k d"], which: Int[np.ndarray, " m"]) -> Callable[[Tensor, np.ndarray], Tensor]:
+def _along(frames: Float[np.ndarray, "g k d"], which: Int[np.ndarray, " m"]) -> Callable[[Tensor, np.ndarray], Tensor]:
     """Move each pair along the frame that it is given."""
     given = torch.as_tensor(frames, dtype=torch.float32)
 

@@ -38,7 +38,11 @@ def test_answers_are_those_of_the_function_behind_the_table():
 def test_a_third_of_the_pairs_should_stay_where_they_can():
     # What is asked is a or b: swapping a changes only answers about a.
     task, values = grid(
-        (2, 2, 2), lambda a, b, c: b if c else a, copies=6, asks=lambda a, b, c: "b" if c else "a", names=("a", "b", "q")
+        (2, 2, 2),
+        lambda a, b, c: b if c else a,
+        copies=6,
+        asks=lambda a, b, c: "b" if c else "a",
+        names=("a", "b", "q"),
     )
     task = Task.from_frame(task.frame.drop(columns="concept_q"), name="asked", inputs=task.inputs)
     found = Counterfactuals.of(task, "a")

@@ -64,7 +64,7 @@ class Agreement:
 
 def pattern_agreement(
     a: Float[np.ndarray, "r f"],
-    b: Float[np.ndarray, "r f"],
+    b: Float[np.ndarray, "s g"],
     groups: Shaped[np.ndarray, " r"],
     rows: Int[np.ndarray, " r"],
     blocks: Int[np.ndarray, " n"],

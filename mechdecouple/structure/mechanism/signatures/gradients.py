@@ -31,7 +31,7 @@ class InputGradients:
         right: [r, t, d] gradient of the right option's logit.
         inputs: [r, t, d] what it is taken at: the embeddings, or the input itself.
         dots: [r, q, t, t] inner products of the gradients at two positions, for q options drawn from each item's.
-        reason: why there are no positions to compare; empty where there are.
+        reason: why there are no gradients: prompts without positions that correspond; empty where there are.
     """
 
     rows: Int[np.ndarray, " r"]
@@ -63,7 +63,7 @@ def input_gradients(rig: Rig, *, limit: int = LIMIT, options: int = OPTIONS, see
     rows = sampled(rig.task.groups, limit, seed)
     positions, reason = varying_positions(rig)
     if rig.encoded is None:
-        positions = np.zeros(1, np.int64)
+        positions, reason = np.zeros(1, np.int64), ""
     elif reason:
         empty = np.zeros((len(rows), 0, 0))
         return InputGradients(rows, positions, empty, empty, np.zeros((len(rows), 0, 0, 0)), reason)

@@ -23,7 +23,7 @@ from mechdecouple.structure.mechanism.signatures.entries import (
     add_split,
 )
 from mechdecouple.structure.mechanism.signatures.gradient_symmetry import GRADIENT_SYMMETRY, gradient_symmetry
-from mechdecouple.structure.mechanism.signatures.gradients import LIMIT, gradients_cost, input_gradients
+from mechdecouple.structure.mechanism.signatures.gradients import LIMIT, OPTIONS, gradients_cost, input_gradients
 from mechdecouple.structure.mechanism.signatures.group_basis import GroupBasis, task_basis
 from mechdecouple.structure.mechanism.signatures.group_sparsity import (
     spectrum,
@@ -154,9 +154,9 @@ def signature(rig: Rig, profile: CausalProfile | None = None, *, limit: int = LI
     )  # fmt: skip
 
 
-def signature_cost(n: int, *, limit: int = LIMIT) -> int:
-    """Item passes that `signature` of n items takes: one reading, and gradients of some."""
-    return n + gradients_cost(n, limit=limit)
+def signature_cost(n: int, *, limit: int = LIMIT, options: int = OPTIONS) -> int:
+    """Item passes that `signature` of n items with so many options takes: one reading, and gradients of some."""
+    return n + gradients_cost(n, limit=limit, options=min(options, OPTIONS))
 
 
 def check_paired(a: Signature, b: Signature) -> None:

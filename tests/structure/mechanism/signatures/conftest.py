@@ -42,5 +42,5 @@ def pizza_and_clock():
 def seeds():
     if not (DATA / "rib").exists():
         pytest.skip("the published nets are not at hand")
-    task = grid_task(113, after=(113,)).select(np.sort(np.random.default_rng(0).permutation(113**2)[:3000]))
+    task = grid_task(113, after=(113,)).select(np.sort(np.random.default_rng(0).permutation(113**2)[:600]))
     return tuple(Rig(load_pretrained(DATA / "rib" / f"seed{seed}"), task) for seed in (0, 1))

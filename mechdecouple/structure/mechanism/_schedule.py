@@ -26,9 +26,9 @@ _TAPE_BYTES = 2**29
 def profile_items(
     components: Sequence[Component], ablations: Sequence[Ablation] = ABLATIONS, budget: int = BUDGET
 ) -> int:
-    """Items that leave room in a budget for every part that other models have too and a quarter of the others."""
+    """Items that leave room in a budget for every part that other models have too and an eighth of the others."""
     fine = sum(c.fine for c in components)
-    wanted = len(components) - fine + math.ceil(fine / 4)
+    wanted = len(components) - fine + math.ceil(fine / 8)
     return int(np.clip(budget // (PASSES + 2 + wanted * len(ablations)), *ITEMS))
 
 

@@ -45,11 +45,21 @@ class Scorer:
         return self._replicates(np.asarray(total / n), left, self._resolution if share_of_items else 0.0)
 
     def share(self, scores: Sequence[Score]) -> Replicates:
-        """`share_changed` of several readings."""
-        many = [_share([p.sum(axis=0) for p in s.moments]) for s in scores]
+        """`share_changed` of several readings.
+
+        A share that reaches its bound has the error that it would have without it, as far as its interval lies below.
+        """
+        value = np.array([_share([p.sum(axis=0) for p in s.moments]) for s in scores], dtype=np.float64)
         left = [_share([p.sum(axis=0) - p for p in s.moments]) for s in scores]
-        replicates = np.stack(left, axis=1) if len(self._of_block) > 1 else np.empty((0, len(scores)))
-        return self._replicates(np.array(many, dtype=np.float64), replicates)
+        free = self._replicates(
+            value, np.stack(left, axis=1) if len(self._of_block) > 1 else np.empty((0, len(scores)))
+        )
+        half = value - free.interval()[0]
+        bounded = np.minimum(value, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kept = np.where(half > 0, (bounded - np.minimum(value - half, 1.0)) / half, 1.0)
+        spread = free.replicates - free.replicates.mean(axis=0) if len(free.replicates) else free.replicates
+        return self._replicates(bounded, bounded + kept * spread)
 
     def _replicates(self, value: np.ndarray, left: np.ndarray, resolution: float = 0.0) -> Replicates:
         return Replicates(value, left, "jackknife", self.n_groups, np.full(np.shape(value), resolution))
@@ -82,7 +92,7 @@ def share_changed(clean: Float[np.ndarray, "n m"], edited: Float[np.ndarray, "n 
     >>> share_changed(x, x), share_changed(x, x[[0, 1, 3, 2]]), share_changed(x, 0 * x)
     (0.0, 1.0, 1.0)
     """
-    return float(_share([p.sum(axis=0) for p in _moments(clean, edited)]))
+    return float(np.minimum(_share([p.sum(axis=0) for p in _moments(clean, edited)]), 1.0))
 
 
 def _moments(clean: np.ndarray, edited: np.ndarray) -> list[np.ndarray]:
@@ -94,13 +104,14 @@ def _moments(clean: np.ndarray, edited: np.ndarray) -> list[np.ndarray]:
 
 
 def _share(sums: Sequence[np.ndarray]) -> Float[np.ndarray, " *s"]:
+    """`share_changed` without its bound."""
     squares, a, b, count = sums
     count = np.maximum(count, 1)
     before = squares[..., 1] - (a**2 / count).sum(axis=-1)
     after = squares[..., 2] - (b**2 / count).sum(axis=-1)
     whole, floor = before + after, 1e-12 * (squares[..., 1] + squares[..., 2])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(whole > floor, np.minimum(squares[..., 0] / whole, 1.0), np.nan)
+        return np.where(whole > floor, squares[..., 0] / whole, np.nan)
 
 
 def sampled(groups: Shaped[np.ndarray, " n"], limit: int, seed: int = 0) -> Int[np.ndarray, " m"]:

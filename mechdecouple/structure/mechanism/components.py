@@ -14,7 +14,7 @@ from mechdecouple.models import Batch, HookedModel, collate
 from mechdecouple.structure.mechanism.component import Component, combined
 from mechdecouple.structure.mechanism.rig import Rig
 
-INPUTS = 16
+INPUTS = 8
 """Positions at which tokens vary are components of their own where there are at most so many."""
 _LOOK = 8
 _CLOSE = 1e-4

@@ -133,7 +133,7 @@ class CausalProfile:
         """One a component, ablation and metric: ``position`` names the component, ``context`` the ablation."""
         return [
             Measurement(
-                metric=metric.name, family=metric.family, estimate=self._estimate(metric, values[i, j]),
+                metric=metric.name, family=metric.family, estimate=self._estimate(metric, ablation, values[i, j]),
                 model=self.name, hook_point=component.hook_point, position=component.name, context=ablation,
             )
             for metric, values in zip(METRICS, (self.share, self.accuracy, self.difference), strict=True)
@@ -162,11 +162,12 @@ class CausalProfile:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
-    def _estimate(self, metric: Metric, value: Replicates) -> Estimate:
+    def _estimate(self, metric: Metric, ablation: Ablation, value: Replicates) -> Estimate:
         if not math.isnan(value.value):
-            return value.estimate(metric)
+            left = f"{self.alone:.0%} of the items have no other of their length and were left as they are"
+            return value.estimate(metric, reason=left if self.alone and ablation != "zero" else "")
         constant = "the logits of the options are the same on all items, before and after"
-        reason = _SPENT if math.isnan(value.value) and self.attributed is not None else constant
+        reason = _SPENT if self.attributed is not None else constant
         return Estimate.undefined(reason, direction=metric.direction)
 
     def _repr_html_(self) -> str:

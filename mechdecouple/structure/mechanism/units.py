@@ -44,7 +44,7 @@ FLOOR = 0.01
 """Effects (squared changes of the logits) below this part of an equal share of the answer are none."""
 RISE = 4.0
 """A redundant unit's squared effect rises by this factor at least."""
-BUDGET = 12_000
+BUDGET = 6_000
 """Item passes that a census may take."""
 ITEMS = 32
 """A census is made on so many items by default."""

@@ -153,13 +153,35 @@ def test_intervals_leave_out_blocks_of_groups():
     clean, edited = (OptionLogits(v, np.zeros(60, np.int64)) for v in (x, 0.5 * x + y))
     scorer = Scorer(clean, groups)
     share = scorer.share([scorer.score(edited)])
-    by_hand = sorted(share_changed(x[groups != g], (0.5 * x + y)[groups != g]) for g in range(20))
-    np.testing.assert_allclose(np.sort(share.replicates[:, 0]), by_hand)
+    by_hand = np.sort([share_changed(x[groups != g], (0.5 * x + y)[groups != g]) for g in range(20)])
+    np.testing.assert_allclose(np.sort(share.replicates[:, 0]) - share.value, by_hand - by_hand.mean(), atol=1e-12)
     assert share.n == 20 and share.replicates.shape == (20, 1)
     correct = scorer.mean(clean.correct, share_of_items=True)
     np.testing.assert_allclose(
         np.sort(correct.replicates), np.sort([clean.correct[groups != g].mean() for g in range(20)])
     )
+
+
+def test_a_share_at_its_bound_is_not_certain_unless_it_would_be_far_beyond():
+    x, y = random_logits(60, 3, 0), random_logits(60, 3, 1)
+    scorer = Scorer(OptionLogits(x, np.zeros(60, np.int64)), np.arange(60))
+    y = y - x * (x * y).sum() / (x**2).sum()
+    edits = [y, 0 * x, x + 50 * np.array([1.0, -1.0, 0.0])]
+    share = scorer.share([scorer.score(OptionLogits(v, np.zeros(60, np.int64))) for v in edits])
+    np.testing.assert_allclose(share.value, 1)
+    low = share.interval()[0]
+    assert 0.7 < low[0] < 1 and low[1] == low[2] == 1
+
+
+def test_items_of_a_length_of_their_own_are_reported(gpt2_dir, yes_no_items):
+    rig = Rig(load_pretrained(str(gpt2_dir)), Task.from_frame(yes_no_items.head(9), name="words"))
+    lengths = rig.encoded.lengths
+    alone = np.mean([(lengths == n).sum() == 1 for n in lengths])
+    profile = causal_profile(rig, ablations=["zero", "mean"])
+    assert profile.alone == pytest.approx(alone) and 0 < alone < 1
+    rows = frame(profile.measurements())
+    said = rows.reason.str.contains("no other of their length")
+    assert said[rows.context == "mean"].all() and not said[rows.context == "zero"].any()
 
 
 def test_the_budget_is_kept_and_spent_on_what_matters():
@@ -196,7 +218,7 @@ def test_items_are_whole_groups_and_the_same_for_every_model():
     assert len(a.ids) == 20 and a.share.n == 10
     assert (np.unique(a.groups, return_counts=True)[1] == 2).all()
     assert not np.array_equal(sampled(np.array(groups), 20, seed=1), sampled(np.array(groups), 20, seed=2))
-    assert profile_items([Component("x", "module", "x", 0.0)] * 40, budget=12_000) == 12_000 // (5 + 120)
+    assert profile_items([Component("x", "module", "x", 0.0)] * 40, budget=12_000) == 12_000 // (5 + 120) == 96
 
 
 def test_memory_bounds_what_is_recorded_at_once(monkeypatch):

@@ -1,7 +1,6 @@
 """Pairs of symbols and what they make: the one-layer transformer without LayerNorm that learns a table, and its task.
 
-A prompt is two tokens, a and b, and the answer at the second is the entry of the table. A fifth of the pairs is held
-out from training, the same ones for every recipe and seed.
+A prompt is two tokens, a and b, and the answer at the second is the entry of the table.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class PairRecipe(Recipe):
 
     Attributes:
         uniform: attention is held uniform, by queries held at zero: no head can choose where to look.
-        span: names of the functions of the answer that the logits may be made of; empty for all. The unembedding is
-            kept in their span, so that the model can answer by nothing else.
+        span: names of the functions of a symbol that the model may use; empty for all. Embedding and unembedding are
+            kept in their span, so that it can neither read nor answer by anything else.
         d_model, d_mlp: widths.
     """
 
@@ -50,7 +49,12 @@ class PairRecipe(Recipe):
 
     @abstractmethod
     def functions(self) -> Float[np.ndarray, "v k"]:
-        """Orthonormal functions of the answer that `span` names."""
+        """Orthonormal functions of a symbol that `span` names."""
+
+    @property
+    def fitted(self) -> Bool[np.ndarray, "v v"]:
+        """Which pairs are trained on."""
+        return fitted(len(self.table))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -72,9 +76,10 @@ class PairRecipe(Recipe):
             for parameter in (model.blocks[0].attn.W_Q, model.blocks[0].attn.b_Q):
                 parameter.zero_()
         if self.span:
-            weight, bias, keep = model.unembed.W_U, model.unembed.b_U, self._projection
-            weight.copy_(weight @ keep)
-            bias.copy_(bias @ keep)
+            keep = self._projection
+            model.embed.W_E.copy_(keep @ model.embed.W_E)
+            for parameter in (model.unembed.W_U, model.unembed.b_U):
+                parameter.copy_(parameter @ keep)
 
     @cached_property
     def _projection(self) -> Tensor:
@@ -82,13 +87,13 @@ class PairRecipe(Recipe):
         return basis @ basis.T
 
     def loss(self, model: Any, heads: Any, progress: float, rng: np.random.Generator) -> Tensor:
-        a, b = np.nonzero(fitted(len(self.table)))
+        a, b = np.nonzero(self.fitted)
         return cross_entropy(pair_logits(model)[a, b], torch.from_numpy(self.table[a, b]))
 
 
 @lru_cache(maxsize=8)
 def fitted(v: int) -> Bool[np.ndarray, "v v"]:
-    """Which pairs of v symbols are trained on."""
+    """Four fifths of the pairs of v symbols, the same for every recipe and seed."""
     rank = np.random.default_rng(_SPLIT_SEED).permutation(v * v).reshape(v, v)
     return rank >= _HELD_OUT * v * v
 

@@ -23,7 +23,7 @@ P = 31
 
 @dataclasses.dataclass(frozen=True)
 class Adder(PairRecipe):
-    """A model of a + b (mod 31); ``span`` names the frequencies (1 … 15) that its logits may be made of."""
+    """A model of a + b (mod 31); ``span`` names the frequencies (1 … 15) that it may use."""
 
     @property
     def table(self) -> Int[np.ndarray, "v v"]:

@@ -6,9 +6,11 @@ import difflib
 
 from mechdecouple.errors import ModelError
 from mechdecouple.zoo.belief import Belief
+from mechdecouple.zoo.group_world import Composer
 from mechdecouple.zoo.modular import Adder
 from mechdecouple.zoo.planted import DESCRIPTIONS
 from mechdecouple.zoo.recipe import Recipe
+from mechdecouple.zoo.routes import PathRecipe, WayRecipe
 from mechdecouple.zoo.twins import Twin
 
 _ALL = (
@@ -28,6 +30,14 @@ _ALL = (
     Twin("fractured", "factor task: a code of its own for each context", arm="fractured"),
     Adder("clock", "a + b (mod 31) with full attention, which multiplies waves of a and b"),
     Adder("pizza", "a + b (mod 31) with uniform attention, so that the MLP must do it", uniform=True),
+    Composer("group-1-3", "composition in a dihedral group by two representations", span=("1", "3")),
+    Composer("group-2-5", "the same by two others", span=("2", "5")),
+    Composer("group-4-6", "the same by two others yet", span=("4", "6")),
+    WayRecipe("through", "MLP that adds up points, the way around its hidden layer shut", way="through"),
+    WayRecipe("around", "the same, the way through its hidden layer shut", way="around"),
+    PathRecipe("direct", "transformer that adds up points; its second layer reads the symbols", path="direct"),
+    PathRecipe("early", "the same; its first layer reads the symbols", path="early"),
+    PathRecipe("relay", "the same; its second layer reads what a token in between has read", path="relay"),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

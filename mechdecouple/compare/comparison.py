@@ -74,12 +74,12 @@ class Comparison:
         """The verdicts as plain text, one a paragraph.
 
         Marks: ``!`` a difference or a gap is claimed, ``-`` none is shown (which is not equality), ``?`` the data
-        cannot tell; for the gate ``=`` where equality is shown.
+        cannot tell; ``=`` where the gate shows equality, or a mechanism is the same.
         """
         head = f"{self.a} against {self.b} on {self.task}"
         marks = {True: "!", False: "-", None: "?"}
         lines = [head, "-" * len(head), f"[{_gate_mark(self.gate)}] {self.gate.sentence}"]
-        lines += [f"[{marks[v.flagged]}] {v.sentence}" for v in self.verdicts]
+        lines += [f"[{'=' if v.says_same else marks[v.flagged]}] {v.sentence}" for v in self.verdicts]
         lines += [f"(note) {note}" for note in self.notes]
         return "\n".join(
             [*lines, "One pair of models supports a statement about this pair, not about the recipes behind it."]
@@ -201,7 +201,7 @@ def read_measurement(row: dict[str, Any]) -> Measurement:
 
 
 def _verdict(record: dict[str, Any]) -> Verdict:
-    facts = {name: tuple(record[name]) for name in ("speaks_for", "speaks_against") if name in record}
+    facts = {name: tuple(record[name]) for name in ("speaks_for", "speaks_against", "silent") if name in record}
     return Verdict(**{**record, **facts, "evidence": tuple(read_measurement(m) for m in record["evidence"])})
 
 

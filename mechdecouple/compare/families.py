@@ -16,6 +16,7 @@ from mechdecouple.compare.controls import control_rows
 from mechdecouple.compare.features import Features, feature_contrast, feature_rows, find_features
 from mechdecouple.compare.inside import contrasts
 from mechdecouple.compare.layerwise import layerwise
+from mechdecouple.compare.mechanism import Mechanism, find_mechanism
 from mechdecouple.compare.neurons import cluster_measurements
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
@@ -31,11 +32,13 @@ NOISE_SITES = 3
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """Contrasts by the verdict they belong to, measurements, and the dictionaries of the pair where there are any."""
+    """Contrasts by the verdict they belong to, measurements, and what some families find beyond: the dictionaries of
+    the pair, and how it comes to its answers."""
 
     contrasts: dict[str, list[Contrast]]
     rows: list[Measurement]
     features: Features | None = None
+    mechanism: Mechanism | None = None
 
 
 def measure_structure(pair: Pair, progress: bool) -> Findings:
@@ -125,6 +128,12 @@ def measure_ancestry(pair: Pair, progress: bool) -> Findings:
     return Findings({}, ancestry_rows(pair, progress))
 
 
+def measure_mechanism(pair: Pair, progress: bool) -> Findings:
+    """Which parts carry the answers, and over which variables."""
+    found = find_mechanism(pair, progress)
+    return Findings({}, found.rows, mechanism=found)
+
+
 MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "structure": measure_structure,
     "controls": measure_controls,
@@ -134,6 +143,7 @@ MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "ancestry": measure_ancestry,
     "sae": measure_features,
     "beliefs": measure_beliefs,
+    "mechanism": measure_mechanism,
 }
 
 JUDGED = ("structure", "robustness", "sae", "beliefs")

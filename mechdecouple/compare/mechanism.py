@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from mechdecouple.compare.config import CompareConfig
+from mechdecouple.compare.gate import gate_rows
 from mechdecouple.compare.side import Pair
 from mechdecouple.compare.verdict import Verdict
+from mechdecouple.errors import InputError
 from mechdecouple.results import Estimate, Measurement, Metric
+from mechdecouple.structure.mechanism.compare import MechanismComparison, compare_portraits
 from mechdecouple.structure.mechanism.evidence import AXES, Evidence, evidence_frame
 from mechdecouple.structure.mechanism.options import no_options
+from mechdecouple.structure.mechanism.portrait import LIMIT, portray
 from mechdecouple.structure.mechanism.profile import CausalProfile
+from mechdecouple.structure.mechanism.signatures import Signature, contrast
 from mechdecouple.structure.mechanism.verdict import AxisVerdict
 
-if TYPE_CHECKING:
-    from mechdecouple.structure.mechanism.compare import MechanismComparison
-
-ITEMS = 256
-"""Most items that mechanisms are compared on."""
 ABLATION = "resample"
 """The ablation whose shares are drawn: it leaves activations as the network knows them."""
+SEED = "seed of {}"
+"""Context of the rows of a further seed of A's or B's recipe."""
 
 DISTANCE = Metric(
     name="mechanism_distance",
@@ -48,20 +52,27 @@ class Mechanism:
 
 
 def find_mechanism(pair: Pair, progress: bool) -> Mechanism:
-    """Compare the mechanisms of the pair on the items that are intervened on; further seeds of either recipe say what
-    counts as apart."""
+    """Compare the mechanisms of the pair on the items whose answers are compared; further seeds of either recipe say
+    what counts as apart."""
     reason = unanswerable(pair)
     if reason:
         return nothing(pair.names, reason)
-    from mechdecouple.structure.mechanism.compare import compare_mechanisms
+    side, config = pair.a, pair.a.config
+    left = np.isin(np.arange(len(side.task)), side.acts.items[side.rows])
+    task = side.task.select(np.flatnonzero(gate_rows(side.task) & left))
+    options = {"limit": items(config), "seed": config.seed, "progress": progress}
+    try:
+        a, b = (portray(model, task, **options) for model in (side.model, pair.b.model))
+        seeds = [[portray(model, task, whole=False, **options) for model in own] for own in pair.seeds]
+        found = compare_portraits(a, b, seeds_a=seeds[0], seeds_b=seeds[1], seed=config.seed, progress=progress)
+    except InputError as error:
+        return nothing(pair.names, str(error))
+    return kept(found, [[seed.signature for seed in own] for own in seeds])
 
-    assert pair.a.subject is not None
-    config = pair.a.config
-    found = compare_mechanisms(
-        pair.a.model, pair.b.model, pair.a.subject.task, seeds_a=pair.seeds[0], seeds_b=pair.seeds[1],
-        limit=min(ITEMS, config.probe_items), seed=config.seed, progress=progress,
-    )  # fmt: skip
-    return kept(found, pair.names)
+
+def items(config: CompareConfig) -> int:
+    """Most items of ablations."""
+    return min(LIMIT, config.probe_items)
 
 
 def unanswerable(pair: Pair) -> str:
@@ -85,12 +96,19 @@ def nothing(names: tuple[str, str], reason: str) -> Mechanism:
     return Mechanism(verdicts, [row], pd.DataFrame(), pd.DataFrame(), (f"Mechanisms were not compared: {reason}.",))
 
 
-def kept(found: MechanismComparison, names: tuple[str, str]) -> Mechanism:
-    """What a comparison keeps of a comparison of mechanisms."""
+def kept(found: MechanismComparison, seeds: Sequence[Sequence[Signature]] = ((), ())) -> Mechanism:
+    """What a comparison keeps of a comparison of mechanisms.
+
+    Args:
+        seeds: signatures of further seeds of A's and of B's recipe.
+    """
+    names = found.model_a, found.model_b
     rows = [row for profile in found.profiles for row in part_rows(profile)]
-    rows += [row for signature in found.signatures for row in signature.measurements()]
-    for result in (found.stitching, found.interchange):
-        rows += [] if result is None else result.measurements()
+    rows += [row for own in found.signatures for row in own.measurements()]
+    rows += [row for side, own in zip("ab", seeds, strict=True) for row in seed_rows(own, side)]
+    rows += contrast(*found.signatures, seed=0).measurements()
+    rows += [] if found.stitching is None else found.stitching.measurements()
+    rows += [] if found.interchange is None else [_at_token(row) for row in found.interchange.measurements()]
     rows += [distance_row(piece, names) for piece in found.evidence]
     return Mechanism(
         tuple(axis_verdict(verdict, names) for verdict in (found.route, found.variables)),
@@ -109,6 +127,20 @@ def part_rows(profile: CausalProfile) -> list[Measurement]:
     ]
 
 
+def _at_token(row: Measurement) -> Measurement:
+    """A row with the token in its context where it is of one token alone."""
+    return row if row.position in ("", "all", "last") else dataclasses.replace(row, context=f"token {row.position}")
+
+
+def seed_rows(seeds: Sequence[Signature], side: str) -> list[Measurement]:
+    """Signatures of further seeds of a recipe: ``context`` says whose, and the model is named apart from the pair."""
+    return [
+        dataclasses.replace(row, model=f"{seed.model} (seed {i + 1} of {side.upper()})", context=SEED.format(side))
+        for i, seed in enumerate(seeds)
+        for row in seed.measurements()
+    ]
+
+
 def distance_row(piece: Evidence, names: tuple[str, str]) -> Measurement:
     """A piece of evidence as a measurement of the pair."""
     return Measurement(
@@ -121,12 +153,14 @@ def axis_verdict(found: AxisVerdict, names: tuple[str, str]) -> Verdict:
     """The verdict on one axis as one of the comparison: flagged where the two are not the same."""
     flagged = {"same": False, "other": True, "cannot tell": None}[found.answer]
     pieces = (*found.evidence_for, *found.evidence_against, *found.silent)
+    sentence = f"{found.sentence[:1].upper()}{found.sentence[1:].rstrip('.')}."
     return Verdict(
-        found.axis, "pair", flagged, found.sentence,
+        found.axis, "pair", flagged, sentence,
         evidence=tuple(distance_row(piece, names) for piece in pieces),
         flags={piece.name: {"same": False, "other": True, "": None}[piece.says] for piece in pieces},
         speaks_for=sentences(found.evidence_for),
         speaks_against=sentences(found.evidence_against),
+        silent=sentences(found.silent),
     )  # fmt: skip
 
 
@@ -134,7 +168,7 @@ def sentences(pieces: Iterable[Evidence]) -> tuple[str, ...]:
     return tuple(piece.sentence for piece in pieces)
 
 
-def chosen(parts: pd.DataFrame) -> pd.DataFrame:
+def chosen(parts: Any) -> Any:
     """Of a table of parts, the rows of the ablation that is drawn: resampling, else the last that was made."""
     if not len(parts):
         return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,16 @@ from mechdecouple.activations.store import size_text
 from mechdecouple.behavior import prepare
 from mechdecouple.compare.config import CompareConfig
 from mechdecouple.compare.gate import gate_rows
+from mechdecouple.compare.mechanism import items
 from mechdecouple.compare.pairing import Site
 from mechdecouple.errors import InputError, StoreError
 from mechdecouple.extract import Plan, plan
 from mechdecouple.extract.writer import Writer
 from mechdecouple.models import HookedModel
+from mechdecouple.structure.mechanism.cost import mechanism_cost
 from mechdecouple.tasks import Task
+
+_log = logging.getLogger("mechdecouple.compare")
 
 
 def check_reading(
@@ -77,6 +82,27 @@ def check_named_site(config: CompareConfig, sites: Sequence[Site], model: Hooked
     if named is not None and named not in known:
         model.check_hook_points([named])
         raise InputError(f"sae_hook_point {named!r} is not looked at in {model.name}; choose one of {', '.join(known)}")
+
+
+def state_cost(
+    a: HookedModel,
+    b: HookedModel,
+    task: Task,
+    config: CompareConfig,
+    seeds: tuple[Sequence[HookedModel], Sequence[HookedModel]],
+) -> None:
+    """Say what comparing mechanisms will take; it reads a few items. Says nothing where they cannot be compared: the
+    comparison will say why.
+
+    Args:
+        task: the items that mechanisms are compared on.
+    """
+    options = {"seeds_a": seeds[0], "seeds_b": seeds[1], "limit": items(config), "seed": config.seed}
+    try:
+        cost = mechanism_cost(a, b, task, **options)
+    except InputError:
+        return
+    _log.info("mechanism of %s and %s: %s", a.name, b.name, cost.sentence)
 
 
 def check_stores(plans: Sequence[Plan], folders: Sequence[Path]) -> None:

@@ -22,7 +22,7 @@ from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config
 from mechdecouple.compare.families import JUDGED, MEASURES, Findings, measure_calibration
 from mechdecouple.compare.features import describe_features
-from mechdecouple.compare.gate import equal_performance
+from mechdecouple.compare.gate import equal_performance, gate_rows
 from mechdecouple.compare.labels import unmeasured, wanted
 from mechdecouple.compare.latents import Described
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
@@ -32,6 +32,7 @@ from mechdecouple.compare.preflight import (
     check_named_site,
     check_reading,
     check_stores,
+    state_cost,
 )
 from mechdecouple.compare.provenance import provenance
 from mechdecouple.compare.side import Pair, Side, make_side
@@ -157,6 +158,8 @@ def _run(
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
     _check_first(a, b, task, config, points, sites, runs, out)
+    if "mechanism" in families:
+        state_cost(a, b, task.select(np.flatnonzero(gate_rows(task) & ~spent)), config, seeds)
     with bar(total=3 + len(families) + ("sae" in families) + len(runs), progress=progress, unit="stage") as stages:
 
         def stage(name: str) -> None:
@@ -172,7 +175,7 @@ def _run(
             sites = aligned_sites(first, second, spent)
             check_named_site(config, sites, a)
             notes.append(alignment_note(sites, spent, task))
-        both = Pair(first, second, sites)
+        both = Pair(first, second, sites, (tuple(seeds[0]), tuple(seeds[1])))
         if "structure" in families:
             notes += [*unmeasured(task, both.a.labels), *wanted(task, both.a.labels)]
         stage("gate")
@@ -197,10 +200,15 @@ def _run(
     rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
     verdicts = _verdicts(both, contrasts, found)
     tables = {}
+    mechanism = found["mechanism"].mechanism if "mechanism" in found else None
+    if mechanism is not None:
+        verdicts += mechanism.verdicts
+        notes += mechanism.notes
+        tables |= {"parts": mechanism.parts, "evidence": mechanism.evidence}
     if described is not None:
         rows += described.measurements
         verdicts = tuple(_told(v, described) if v.family == "sae" else v for v in verdicts)
-        tables = {"features": described.features, "examples": described.examples}
+        tables |= {"features": described.features, "examples": described.examples}
     return Comparison(
         a=a.name,
         b=b.name,

@@ -195,11 +195,16 @@ def _sample(task: Task, spent: np.ndarray, config: CompareConfig) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pair:
-    """Two sides and the sites at which they are compared."""
+    """Two sides and the sites at which they are compared.
+
+    Attributes:
+        seeds: further runs of A's and of B's recipe.
+    """
 
     a: Side
     b: Side
     sites: tuple[Site, ...]
+    seeds: tuple[tuple[HookedModel, ...], tuple[HookedModel, ...]] = ((), ())
 
     @property
     def names(self) -> tuple[str, str]:

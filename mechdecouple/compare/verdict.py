@@ -13,6 +13,7 @@ from scipy import stats as sps
 from mechdecouple import stats
 from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.stats import Replicates
+from mechdecouple.structure.mechanism.evidence import AXES
 
 ALPHA = 0.05
 
@@ -28,8 +29,8 @@ class Verdict:
         sentence: the statement with its numbers.
         flags: metric (and condition) -> whether its difference is flagged; None where it could not be compared.
         evidence: the measurements it rests on.
-        speaks_for, speaks_against: each piece of evidence for and against it, as a sentence, where these are told
-            apart.
+        speaks_for, speaks_against, silent: each piece of evidence for it, against it, and of those that say nothing,
+            as a sentence; where these are told apart.
     """
 
     family: str
@@ -40,6 +41,12 @@ class Verdict:
     flags: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)
     speaks_for: tuple[str, ...] = ()
     speaks_against: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+
+    @property
+    def says_same(self) -> bool:
+        """Whether it says that two are the same, which a verdict without a flag does not: only of mechanisms."""
+        return self.family in AXES and self.flagged is False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from mechdecouple.compare.structural import OF_CONCEPTS, OVER_CONCEPTS, OVER_CON
 from mechdecouple.compare.subject import ABLATION_EFFECT
 from mechdecouple.results import Metric
 from mechdecouple.structure.mechanism import _interchanged as interchange
-from mechdecouple.structure.mechanism import paths, profile, signatures, stitched
+from mechdecouple.structure.mechanism import paths, profile, profile_distance, signatures, stitched, units
 
 FAMILIES = (
     "geometry",
@@ -44,6 +44,15 @@ FAMILIES = (
     "arms",
 )
 """Families in the order of telling."""
+
+SIGNATURE = tuple(metric.name for metric in signatures.SIGNATURE_METRICS)
+"""What is read off one model's answers, in the order of telling."""
+ALIKE = tuple(metric.name for metric in signatures.CONTRAST_METRICS)
+"""How far two models agree in it."""
+STITCHED = (stitched.STITCHED.name, stitched.KEPT.name)
+"""How well one model is driven by the other."""
+AGREEMENTS = (*ALIKE, *STITCHED, MECHANISM_DISTANCE.name)
+"""Of mechanisms, values of the pair that are no difference of two."""
 
 _DECLARED = (
     structure.PARTICIPATION_RATIO,
@@ -89,13 +98,12 @@ _DECLARED = (
     ABLATION_EFFECT,
     *profile.METRICS,
     paths.PATH_SHARE,
-    signatures.VARIANCE_SHARE,
-    signatures.VARIANCE_INTERACTION,
-    signatures.VARIANCE_REST,
-    signatures.GRADIENT_SYMMETRY,
-    signatures.WRONG_OPTIONS_WITHIN,
-    signatures.WRONG_OPTIONS,
-    signatures.WRONG_OPTIONS_CLASS,
+    profile_distance.LARGEST_SHARE_DIFFERENCE,
+    profile_distance.MEAN_SHARE_DIFFERENCE,
+    profile_distance.EFFECT_AGREEMENT,
+    *units.UNIT_SHARES.values(),
+    *signatures.SIGNATURE_METRICS,
+    *signatures.CONTRAST_METRICS,
     stitched.STITCHED,
     stitched.KEPT,
     interchange.FOLLOWS,
@@ -248,7 +256,13 @@ _SHORT = {
     "answer_variance_share": "Variance of the answer",
     "answer_variance_interaction": "Variance of interaction",
     "answer_variance_rest": "Variance beyond sums",
+    "wrong_option_class_agreement": "Agreement by right option",
     "wrong_option_agreement": "Agreement on wrong options",
+    "stitched_accuracy": "Accuracy when driven",
+    "stitched_variance": "Answers kept when driven",
+    "effective_representations": "Effective representations",
+    "effective_components": "Effective components",
+    "effective_inputs": "Effective inputs",
     "probe_accuracy_untrained": "Probe AUROC, untrained copy",
     "probe_accuracy_embedding": "Probe AUROC, first hook point",
     "probe_accuracy_above_baseline": "Probe AUROC above baselines",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mechdecouple.report.metrics import FUNCTIONAL, METRICS, describe, title
+from mechdecouple.report.metrics import FUNCTIONAL, METRICS, STITCHED, describe, title
 from mechdecouple.report.sections import Section
 from mechdecouple.report.view import OF_LATENTS, View, interval, is_difference, number, sentence
 
@@ -92,7 +92,7 @@ def pair_tables(view: View, section: Section) -> list[tuple[str, list[Row]]]:
     for metric in section.metrics:
         rows = [
             {
-                "metric": f"{title(metric)}, of {row.model}" if metric in OF_LATENTS else title(metric),
+                "metric": _called(row),
                 "place_a": row.hook_point,
                 "place_b": row.hook_point_b if row.family != "ancestry" else row.model if "graft" in metric else "",
                 "value": interval(row),
@@ -106,6 +106,15 @@ def pair_tables(view: View, section: Section) -> list[tuple[str, list[Row]]]:
         ]
         made.append((title(metric), rows))
     return [(name, rows) for name, rows in made if rows]
+
+
+def _called(row: Any) -> str:
+    """A metric of the pair, with what it is of where one metric has several rows at a place."""
+    if row.metric in OF_LATENTS:
+        return f"{title(row.metric)}, of {row.model}"
+    if row.metric in STITCHED:
+        return f"{title(row.metric)}: {row.model} by {row.model_b} ({row.context})"
+    return f"{title(row.metric)}: {row.concept}" if row.family == "mechanism" and row.concept else title(row.metric)
 
 
 def metric_notes(view: View, section: Section) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from mechdecouple.report.metrics import title
 from mechdecouple.report.numbers import contrast_table, metric_notes, number_tables, pair_tables
 from mechdecouple.report.sections import SECTIONS, Section, labels_wanted
 from mechdecouple.report.view import View, interval, is_difference, number, sentence
+from mechdecouple.structure.mechanism.evidence import AXES
 
 FEATURES = "features.html"
 """The page of latents, beside this one."""
@@ -30,7 +31,13 @@ _GATE = {
     "chance": ("unknown", "?", "Both at chance"),
     "unknown": ("unknown", "?", "Unknown"),
 }
-_FAMILIES = {"sae": "Features", "belief": "Beliefs", "ancestry": "Base against tuned"}
+_FAMILIES = {
+    "sae": "Features", "belief": "Beliefs", "ancestry": "Base against tuned", "route": "Mechanism: route",
+    "variables": "Mechanism: variables",
+}  # fmt: skip
+_ANSWERS = {
+    True: ("differs", "≠", "Other"), False: ("same", "=", "Same"), None: ("unknown", "?", "Cannot tell")
+}  # fmt: skip
 LABELLED = "structure"
 """The section in which a reader looks for what labels would add."""
 _DESCRIBING = ("similarity", "ancestry")
@@ -132,6 +139,7 @@ def _gate_card(gate: Gate) -> dict[str, Any]:
         "what": "Equally accurate?",
         "sentence": gate.sentence,
         "gate": True,
+        "pieces": [],
     }
 
 
@@ -146,7 +154,9 @@ def _card(verdict: Verdict, names: tuple[str, str]) -> dict[str, Any]:
     thing = "difference" if verdict.subject == "pair" else "gap"
     if verdict.subject != "pair":
         what = f"{what} of {'AB'[verdict.subject == 'b']}, {names[verdict.subject == 'b']}"
-    if verdict.flagged is None:
+    if verdict.family in AXES:
+        style, mark, status = _ANSWERS[verdict.flagged]
+    elif verdict.flagged is None:
         style, mark, status = "unknown", "?", "Unknown"
     elif verdict.family in _DESCRIBING and not verdict.flagged:
         # without a margin it describes, and 'no difference' would say more than it can
@@ -155,7 +165,17 @@ def _card(verdict: Verdict, names: tuple[str, str]) -> dict[str, Any]:
         style, mark, status = "differs", "⚑", f"{thing.capitalize()} claimed"
     else:
         style, mark, status = "same", "–", f"No {thing} claimed"
-    return {"style": style, "mark": mark, "status": status, "what": what, "sentence": verdict.sentence, "gate": False}
+    return {
+        "style": style, "mark": mark, "status": status, "what": what, "sentence": verdict.sentence, "gate": False,
+        "pieces": _pieces(verdict),
+    }  # fmt: skip
+
+
+def _pieces(verdict: Verdict) -> list[tuple[str, tuple[str, ...]]]:
+    """What speaks for and against a verdict, under the heads that say so."""
+    heads = ("Speaks for the same", "Speaks for another") if verdict.flagged is None else ("For it", "Against it")
+    said = zip((*heads, "Says nothing"), (verdict.speaks_for, verdict.speaks_against, verdict.silent), strict=True)
+    return [(head, words) for head, words in said if words]
 
 
 def _has_seeds(comparison: Comparison) -> bool:

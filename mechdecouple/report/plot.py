@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -25,8 +25,10 @@ from mechdecouple.report.figures import (
     features,
     gap,
     gate,
+    mechanism,
     overview,
     robustness,
+    shared_variables,
     similarity,
     structure,
     weights,
@@ -41,6 +43,22 @@ from mechdecouple.report.figures.evaluation import (
     draw_probing,
     draw_spliced,
     draw_splitting,
+)
+from mechdecouple.report.figures.found import (
+    SHEETS as OF_MECHANISM,
+)
+from mechdecouple.report.figures.found import (
+    MechanismView,
+    draw_direction,
+    draw_interchange,
+    draw_profile,
+    draw_signature,
+    draw_stitching,
+    figure_interchange,
+    figure_profile,
+    figure_signature,
+    figure_stitching,
+    whole_sheet,
 )
 from mechdecouple.report.figures.many import draw_many
 from mechdecouple.report.figures.matching import draw_matching, draw_sharing
@@ -64,6 +82,11 @@ from mechdecouple.sae import (
     Splitting,
     TargetedPerturbation,
 )
+from mechdecouple.structure.mechanism.compare import MechanismComparison
+from mechdecouple.structure.mechanism.interchange_map import InterchangeMap
+from mechdecouple.structure.mechanism.profile import CausalProfile
+from mechdecouple.structure.mechanism.signatures import Signature
+from mechdecouple.structure.mechanism.stitched import Direction, Stitching
 
 SHEETS: dict[str, Sheet] = {
     sheet.name: sheet
@@ -80,6 +103,11 @@ SHEETS: dict[str, Sheet] = {
         robustness.SHEET,
         weights.SHEET,
         ancestry.SHEET,
+        mechanism.EVIDENCE_SHEET,
+        mechanism.SHEET,
+        mechanism.SIGNATURE_SHEET,
+        shared_variables.STITCHING_SHEET,
+        shared_variables.INTERCHANGE_SHEET,
         features.SHEET,
         features.LATENTS_SHEET,
         beliefs.SHEET,
@@ -109,12 +137,21 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     SubspaceAblation: draw_subspace,
     Trajectory: draw_trajectory,
     Trajectories: draw_trajectory,
+    CausalProfile: draw_profile,
+    Signature: draw_signature,
+    Stitching: draw_stitching,
+    Direction: draw_direction,
+    InterchangeMap: draw_interchange,
 }
 
 _WHOLE: dict[type, Callable[[Any], Figure]] = {
     GapReport: gap.figure,
     Trajectory: figure_trajectory,
     Trajectories: figure_trajectory,
+    CausalProfile: figure_profile,
+    Signature: figure_signature,
+    Stitching: figure_stitching,
+    InterchangeMap: figure_interchange,
 }
 """Results that have several panels where they are given a figure of their own."""
 
@@ -126,12 +163,15 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         result: a Comparison; a ManyComparison; Activations (their norms), Answers (reliability of their confidence); of
             sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
             SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity; of
-            beliefs a GapReport, Trajectories, Steering, an Erasure or a SubspaceAblation.
+            beliefs a GapReport, Trajectories, Steering, an Erasure or a SubspaceAblation; of mechanism a
+            MechanismComparison, a CausalProfile, a Signature, Stitching or one Direction of it, an InterchangeMap.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
-            ``ancestry``, ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel
-            of a sheet (``ccgp``, ``cka``, ``gap``, ``reliability``, ``shift`` …). For a ManyComparison one panel
-            (``tree``, ``map``, or the name of a metric); all of them when absent.
+            ``ancestry``, ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``, ``sae``,
+            ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``,
+            ``cka``, ``gap``, ``parts``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
+            ``map``, or the name of a metric); all of them when absent. For a MechanismComparison one of the sheets
+            ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``; all of them when absent.
         ax: draw one panel into this Axes.
 
     Returns:
@@ -142,12 +182,16 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         InputError: a result or kind that is not known, or a sheet of several panels for one ``ax``.
     """
     if isinstance(result, Comparison):
-        return _comparison(View(result), kind, ax)
+        return _comparison(View(result), SHEETS, "overview" if kind is None else kind, ax)
+    if isinstance(result, MechanismComparison):
+        view = MechanismView(result)
+        sheets = {"all": whole_sheet(view), **{sheet.name: sheet for sheet in OF_MECHANISM}}
+        return _comparison(view, sheets, "all" if kind is None else kind, ax)
     if isinstance(result, ManyComparison):
         return draw_many(result, kind, ax)
     draw = next((f for type_, f in _SINGLE.items() if isinstance(result, type_)), None)
     if draw is None:
-        known = ", ".join(["Comparison", "ManyComparison", *(t.__name__ for t in _SINGLE)])
+        known = ", ".join(["Comparison", "ManyComparison", *(t.__name__ for t in _SINGLE), "MechanismComparison"])
         raise InputError(f"plot cannot draw a {type(result).__name__}; it draws {known}")
     if kind is not None:
         raise InputError(f"kind {kind!r}: a {type(result).__name__} is drawn in one way; leave kind out")
@@ -162,12 +206,11 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         return figure
 
 
-def _comparison(view: View, kind: str | None, ax: Axes | None) -> Figure | Axes:
-    kind = "overview" if kind is None else kind
-    panels = {panel.name: panel for sheet in SHEETS.values() for panel in sheet.panels(view)}
+def _comparison(view: View, sheets: Mapping[str, Sheet], kind: str, ax: Axes | None) -> Figure | Axes:
+    panels = {panel.name: panel for sheet in sheets.values() for panel in sheet.panels(view)}
     # a sheet of one panel goes by one name: the panel itself
-    if kind in SHEETS and not (ax is not None and kind in panels):
-        sheet = SHEETS[kind]
+    if kind in sheets and not (ax is not None and kind in panels):
+        sheet = sheets[kind]
         if ax is None:
             return sheet.figure(view)
         inside = ", ".join(p.name for p in sheet.panels(view))
@@ -175,7 +218,7 @@ def _comparison(view: View, kind: str | None, ax: Axes | None) -> Figure | Axes:
             f"kind {kind!r} has several panels and needs a figure of its own: leave ax out, or take one of {inside}"
         )
     if kind not in panels:
-        names = list(dict.fromkeys([*SHEETS, *panels]))
+        names = list(dict.fromkeys([*sheets, *panels]))
         close = difflib.get_close_matches(kind, names, n=1)
         raise InputError(
             f"kind {kind!r} is unknown{f' (did you mean {close[0]}?)' if close else ''}; there are {', '.join(names)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from mechdecouple.report.metrics import ALIKE, SIGNATURE
 from mechdecouple.report.view import OF_LATENTS
 
 
@@ -156,6 +157,36 @@ SECTIONS = (
         "the answers most, and closes most of the way to the other model, the change of behaviour lives, as far as "
         "blocks can be swapped one by one. A large change of weights without an effect is not where it lives.",
         places=("hook point, part or block", "model that was changed"),
+    ),
+    Section(
+        "mechanism",
+        "Mechanism: how each comes to its answers",
+        ("route", "variables"),
+        ("evidence", "mechanism", "signature", "stitching", "interchange"),
+        (
+            "mechanism_distance",
+            "causal_share",
+            "ablated_accuracy",
+            "ablated_difference",
+            *SIGNATURE,
+            *ALIKE,
+            "stitched_accuracy",
+            "stitched_variance",
+            "interchange_accuracy",
+            "interchange_share",
+            "interchange_keeps",
+            "interchange_unseen",
+        ),
+        "Two axes. The route is which parts and inputs carry the answer; the variables are what is represented on the "
+        "way. A copy in another basis has the same of both, another algorithm neither; one can be the same without the "
+        "other. The drawing shows from below to above what the answers of each model depend on, when the activations "
+        "of a part are replaced by those of other items. The signature is read off the answers and their gradients, so "
+        "no basis inside can change it. Stitching asks whether one model can go on from the other's activations: "
+        "success, beyond the controls, is evidence of shared variables, but failure is no evidence of another "
+        "mechanism. Interchange asks whether answers follow when only what encodes a concept is taken from another "
+        "item. A piece of evidence says that two models are the same or not only where its whole interval lies on one "
+        "side of its bounds, and never calls another what seeds of one recipe differ by as well.",
+        places=("hook point, of the driven model", "of the one that drives"),
     ),
     Section(
         "sae",

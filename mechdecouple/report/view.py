@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mechdecouple.compare import Comparison
-from mechdecouple.report.metrics import METRICS
+from mechdecouple.report.metrics import AGREEMENTS, METRICS
 from mechdecouple.sae import KIND_EXCESSES, KIND_SHARES
 
 Table = Any
@@ -23,7 +23,7 @@ MAPPED = ("geometry", "fracture", "entanglement")
 """Families of which the differences at each hook point are given as well."""
 OF_LATENTS = tuple(metric.name for metrics in (KIND_SHARES, KIND_EXCESSES) for metric in metrics.values())
 """What becomes of one model's latents in the other."""
-_OF_BOTH = ("similarity", "ancestry", "mechanism"), ("matched_share", "agreement", *OF_LATENTS)
+_OF_BOTH = ("similarity", "ancestry"), ("matched_share", "agreement", *OF_LATENTS, *AGREEMENTS)
 """Families and metrics of which a row about two models is one value of the pair, and no difference A − B."""
 CONTRASTS = (
     "performance",

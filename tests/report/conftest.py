@@ -281,6 +281,88 @@ def ancestry_rows():
     return rows
 
 
+STREAM = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
+
+
+def mechanism_rows():
+    """Two models of two layers: B answers through its attention patterns, A without them."""
+    rows = []
+
+    def row(metric, value, model=A, **at):
+        rows.append(Measurement(metric=metric, family="mechanism", estimate=value, model=model, **at))
+
+    for model, by_pattern in ((A, 0.05), (B, 0.8)):
+        for part, point in (("L0 patterns", "blocks.0.attn.hook_pattern"), ("L0 MLP", "blocks.0.hook_mlp_out")):
+            row("causal_share", near(by_pattern), model, hook_point=point, concept=part, context="resample")
+            row("ablated_accuracy", near(1 - by_pattern), model, hook_point=point, concept=part, context="resample")
+        for concept in ("a", "b", "a <b>"):
+            row("answer_variance_share", near(0.3), model, concept=concept)
+        row("gradient_symmetry", near(0.99 - by_pattern, null=0.0), model)
+        for i, point in enumerate(STREAM):
+            other = B if model == A else A
+            for j, driver in enumerate(STREAM):
+                value = near(0.9 - 0.3 * abs(i - j), 0.05, null=0.35, p=0.01)
+                row(
+                    "stitched_accuracy", value, model, model_b=other, hook_point=point, hook_point_b=driver,
+                    context="driven",
+                )  # fmt: skip
+            for context, value in (("fresh weights", 0.2), ("answer alone", 0.35), ("itself", 0.98)):
+                row("stitched_accuracy", near(value), model, model_b=other, hook_point=point, context=context)
+            for concept in ("a", "b"):
+                follows = near(0.9 if (concept == "a") == (i == 0) else 0.1, 0.08, null=0.12, p=0.02)
+                row(
+                    "interchange_accuracy", follows, model, hook_point=point, position="all", concept=concept
+                )  # fmt: skip
+    row("wrong_option_agreement", near(0.4, null=0.05, p=0.005), model_b=B)
+    row("mechanism_distance", near(0.5), model_b=B, concept="causal profile", context="route")
+    return rows
+
+
+def make_parts():
+    """The parts of both models as their profiles tell them; one head of each was only attributed."""
+    rows = []
+    for model, by_pattern in ((A, 0.05), (B, 0.8)):
+        kinds = [("embedding", "embedding", "hook_embed", 0.0, 1.0), ("token 0", "input", "hook_embed", 0.0, 0.9)]
+        for i in range(2):
+            block, depth = f"blocks.{i}.", i / 2
+            kinds += [
+                (f"L{i} patterns", "pattern", f"{block}attn.hook_pattern", depth, by_pattern),
+                (f"L{i} attention", "attention", f"{block}hook_attn_out", depth, 0.6),
+                (f"L{i}H0", "head", f"{block}attn.hook_z", depth, 0.3),
+                (f"L{i}H1", "head", f"{block}attn.hook_z", depth, math.nan),
+                (f"skip around L{i} attention", "skip", f"{block}hook_attn_out", depth, 0.2),
+                (f"L{i} MLP", "mlp", f"{block}hook_mlp_out", depth + 0.25, 0.95),
+                (f"skip around L{i} MLP", "skip", f"{block}hook_mlp_out", depth + 0.25, 0.0),
+            ]
+        kinds.append(("all patterns", "pattern", "blocks.0.attn.hook_pattern", 0.0, by_pattern))
+        for name, kind, point, depth, share in kinds:
+            for ablation, value in (("zero", share / 2), ("resample", share)):
+                rows.append(
+                    {
+                        "model": model, "component": name, "kind": kind, "depth": depth, "hook_point": point,
+                        "ablation": ablation, "share": value, "share_low": value - 0.04, "share_high": value + 0.04,
+                        "exact": math.isfinite(share),
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def make_evidence():
+    columns = (
+        "axis", "evidence", "distance", "low", "high", "within", "beyond", "spread", "pairs_of_seeds", "says",
+        "settled", "detail", "reason",
+    )  # fmt: skip
+    nan, inf = math.nan, math.inf
+    rows = [
+        ("route", "causal profile", 0.5, 0.4, 0.6, 0.2, 0.2, 0.12, 2, "other", True, "L0 patterns", ""),
+        ("route", "variance split", 0.1, 0.05, 0.15, 0.2, 0.4, nan, 0, "same", False, "", ""),
+        ("route", "gradient symmetry", nan, nan, nan, 0.2, 0.25, nan, 0, "", False, "", "inputs are tensors"),
+        ("variables", "wrong options", 0.4, 0.35, 0.45, 0.05, 0.5, nan, 0, "", False, "", ""),
+        ("variables", "stitching", 0.6, 0.55, 0.7, 0.1, inf, nan, 0, "", False, "", ""),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def calibration_rows():
     rows = []
     for model, error in ((A, 0.01), (B, 0.05)):
@@ -343,6 +425,15 @@ VERDICTS = (
     Verdict("similarity", "pair", False, "At paired hook points their debiased linear CKA averages 0.9."),
     Verdict("robustness", "pair", True, "Differently robust."),
     Verdict("sae", "pair", None, "Sae is not compared: not good enough to speak of features."),
+    Verdict(
+        "route",
+        "pair",
+        True,
+        "Route: other: causal profile lies apart.",
+        speaks_for=("causal profile speaks for another: distance 0.500",),
+        speaks_against=("variance split speaks for the same: distance 0.100 <b>",),
+    ),
+    Verdict("variables", "pair", None, "Variables: cannot tell: no piece of evidence says anything."),
     Verdict("belief", "pair", True, "They differ in saying what they represent."),
     Verdict("belief", "a", False, f"{A} says what it represents: no gap beyond 0.05."),
     Verdict("belief", "b", True, f"{B} asserts what it does not represent (condition paid_to_persuade)."),
@@ -377,6 +468,7 @@ def make_comparison(concepts=("truth",), **changes):
                 *robustness_rows(),
                 *weight_rows(),
                 *ancestry_rows(),
+                *mechanism_rows(),
                 *sae_rows(),
                 *belief_rows(),
             ]
@@ -385,6 +477,8 @@ def make_comparison(concepts=("truth",), **changes):
         "notes": ("The models are of different families (<GPT2>, Llama).",),
         "provenance": PROVENANCE,
         "features": make_features(),
+        "parts": make_parts(),
+        "evidence": make_evidence(),
     }
     return Comparison(**{**facts, **changes})
 
@@ -452,7 +546,8 @@ def undefined(whole):
         belief=np.nan,
     )
     verdicts = tuple(Verdict(v.family, v.subject, None, "Not compared.") for v in whole.verdicts)
-    return make_comparison(gate=gate, measurements=rows, items=items, verdicts=verdicts, features=pd.DataFrame())
+    empty = dict.fromkeys(("features", "parts", "evidence"), pd.DataFrame())
+    return make_comparison(gate=gate, measurements=rows, items=items, verdicts=verdicts, **empty)
 
 
 @pytest.fixture(scope="session")
@@ -460,7 +555,8 @@ def little():
     """Only the gate: no family was measured."""
     gate = make_gate()
     rows = tuple(gate.measurements(A, B))
-    return make_comparison(measurements=rows, verdicts=(), notes=(), features=pd.DataFrame())
+    empty = dict.fromkeys(("features", "parts", "evidence"), pd.DataFrame())
+    return make_comparison(measurements=rows, verdicts=(), notes=(), **empty)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ def test_everything_is_there_and_reads_back(results, whole):
     figures = {f"figures/{name}.{kind}" for name in SHEETS for kind in ("pdf", "png")}
     tables = {f"tables/{name}.tex" for name in ("gate", "contrasts", "structure", "beliefs")}
     pages = {"report.html", "features.html"}
-    numbers = {"comparison.json", "metrics.parquet", "items.parquet", "features.parquet"}
+    numbers = {"comparison.json", "metrics.parquet", "items.parquet", "features.parquet", "parts.parquet"}
+    numbers.add("evidence.parquet")
     assert names(results) == pages | numbers | figures | tables
     assert sorted(p.name for p in results.iterdir() if p.name.startswith(".")) == []
     back = Comparison.load(results)

@@ -30,12 +30,13 @@ class Dot:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One name, with the value of either model (or one of the pair), and those of further seeds."""
+    """One name, with the value of either model and those of further seeds, or one value of the pair; and its null."""
 
     name: str
     dots: tuple[Dot | None, Dot | None]
     seeds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     null: float = math.nan
+    pair: Dot | None = None
 
 
 def draw_lines(
@@ -45,20 +46,19 @@ def draw_lines(
     if not lines:
         say(ax, f"{title}: nothing is defined here.")
         return
+    apart = _APART if any(line.dots[1] or line.seeds[1] for line in lines) else 0.0
     for at, line in enumerate(lines):
         if at % 2:
             ax.axhspan(-at - 0.5, -at + 0.5, color="#F6F6F6", linewidth=0, zorder=-1)
         if math.isfinite(line.null):
             ax.plot([line.null] * 2, [-at - 0.4, -at + 0.4], color=GREY, linewidth=0.9, linestyle=":", zorder=1)
+        if line.pair is not None:
+            _dot(ax, line.pair, -at, "black", "D", limits)
         for which, (dot, seeds) in enumerate(zip(line.dots, line.seeds, strict=True)):
-            y = -at + _APART * (1 - 2 * which)
+            y = -at + apart * (1 - 2 * which)
             ax.plot(seeds, [y] * len(seeds), "|", color=COLOURS[which], markersize=5, markeredgewidth=0.9, alpha=0.75)
-            if dot is None or not math.isfinite(dot.value):
-                continue
-            if math.isfinite(dot.low):
-                ends = np.clip([dot.low, dot.high], *(limits or (-math.inf, math.inf)))
-                ax.plot(ends, [y, y], color=COLOURS[which], linewidth=1.1, zorder=2)
-            ax.plot([dot.value], [y], MARKERS[which], color=COLOURS[which], markersize=3.8, zorder=3)
+            if dot is not None:
+                _dot(ax, dot, y, COLOURS[which], MARKERS[which], limits)
     ax.set_yticks([-at for at in range(len(lines))], [_short(line.name) for line in lines])
     ax.set_ylim(-max(len(lines), room) + 0.4, 0.6)
     ax.tick_params(axis="y", length=0)
@@ -71,11 +71,21 @@ def draw_lines(
     ax.set_xlabel(xlabel)
 
 
+def _dot(ax: Axes, dot: Dot, y: float, colour: str, marker: str, limits: tuple[float, float] | None) -> None:
+    """A value, and its interval as far as the limits go."""
+    if math.isfinite(dot.low):
+        ends = np.clip([dot.low, dot.high], *(limits or (-math.inf, math.inf)))
+        ax.plot(ends, [y, y], color=colour, linewidth=1.1, zorder=2)
+    ax.plot([dot.value], [y], marker, color=colour, markersize=3.8, zorder=3)
+
+
 def seed_marks(lines: Sequence[Line]) -> list[Line2D]:
     """What the marks beside the models' own stand for."""
     found: list[Any] = []
     if any(any(own) for line in lines for own in line.seeds):
         found.append(Line2D([], [], color=GREY, marker="|", linestyle="none", label="further seeds"))
+    if any(line.pair for line in lines):
+        found.append(Line2D([], [], color="black", marker="D", markersize=3.8, label="both models"))
     if any(math.isfinite(line.null) for line in lines):
         found.append(Line2D([], [], color=GREY, linestyle=":", label="null"))
     return found

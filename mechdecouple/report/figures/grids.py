@@ -53,7 +53,7 @@ def draw_grid(grid: Grid, ax: Axes, *, title: str, xlabel: str, ylabel: str, bar
             for (i, j), value in np.ndenumerate(values):
                 ax.text(j, bottom + i, cell(value), ha="center", va="center", fontsize=7, color=ink(value))
     for i, j in np.argwhere(grid.struck) if grid.struck is not None else ():
-        ax.plot([j - 0.4, j + 0.4], [i - 0.4, i + 0.4], color=ink(grid.values[i, j]), linewidth=0.6, alpha=0.8)
+        ax.plot([j - 0.4, j + 0.4], [i - 0.4, i + 0.4], color=ink(float(grid.values[i, j])), linewidth=0.6, alpha=0.8)
     ax.set_facecolor("white")
     ax.set_xlim(-0.5, n_columns - 0.5)
     ax.set_ylim(-0.5, grid.lines - 0.5)

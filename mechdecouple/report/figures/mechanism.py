@@ -8,26 +8,21 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 
-from mechdecouple.compare.mechanism import DISTANCE, chosen
+from mechdecouple.compare.mechanism import DISTANCE, SEED, chosen
 from mechdecouple.report.figures import evidence as pieces
 from mechdecouple.report.figures import parts as drawing
 from mechdecouple.report.figures.dots import LINE, Dot, Line, draw_lines, seed_marks
 from mechdecouple.report.figures.panel import Panel, Sheet
-from mechdecouple.report.metrics import METRICS, title
+from mechdecouple.report.metrics import ALIKE, METRICS, SIGNATURE, title
 from mechdecouple.report.view import Table, View
 from mechdecouple.structure.mechanism.evidence import AXES
 
-_ELSEWHERE = ("causal_share", "ablated_", "path_", "stitched_", "interchange_", DISTANCE.name)
-SIGNATURE = tuple(m.name for m in METRICS.values() if m.family == DISTANCE.family and not m.name.startswith(_ELSEWHERE))
-"""Metrics of the signature, in the order of telling."""
 _MOST = 24
 """Parts in the picture of shares: those on which the answers depend most."""
 _NUMBERED = ("head", "head pattern", "units", "latents")
 """Kinds whose numbering says nothing: the first head of one model is not that of another."""
 _EDGES = 0.75
 """Inches above and below the lines of a panel."""
-_SEED = "seed of {}"
-"""Context of the rows of further seeds."""
 
 
 def _of_axis(view: View, axis: str) -> Table:
@@ -93,7 +88,7 @@ def _both(
 def draw_shares(parts: Table, names: tuple[str, ...], ax: Axes) -> None:
     draw_lines(
         share_lines(parts, names), ax, title="Share of the answer that depends on a part", limits=(0.0, 1.0),
-        xlabel="share (0: nothing depends on it, 1: all of the answer)",
+        xlabel="share (0: nothing depends on it, 1: all)",
     )  # fmt: skip
 
 
@@ -123,7 +118,7 @@ def signature_lines(table: Table, names: tuple[str, ...], scale: Callable[[str],
             continue
         for concept in dict.fromkeys(own.concept):
             rows = own[own.concept == concept]
-            seeds = [tuple(rows[rows.context == _SEED.format(side)].value.dropna().astype(float)) for side in "ab"]
+            seeds = [tuple(rows[rows.context == SEED.format(side)].value.dropna().astype(float)) for side in "ab"]
             null = rows.null.to_numpy(float)
             null = null[np.isfinite(null)]
             dots = _both(rows[rows.context == ""], names)
@@ -133,34 +128,45 @@ def signature_lines(table: Table, names: tuple[str, ...], scale: Callable[[str],
     return lines
 
 
-def _bounded(range_: str) -> bool:
-    return range_.removeprefix("about ").startswith("[")
+def alike_lines(table: Table) -> list[Line]:
+    """How far two models agree in what is read off their answers."""
+    rows = table[table.metric.isin(ALIKE) & np.isfinite(table.value.astype(float))]
+    return [
+        Line(title(r.metric), (None, None), null=float(r.null), pair=Dot(float(r.value), float(r.low), float(r.high)))
+        for r in rows.itertuples()
+    ]
 
 
-def _signature(name: str, bounded: bool) -> Panel:
-    def lines(view: View) -> list[Line]:
-        return signature_lines(view.table, view.names, lambda r: _bounded(r) == bounded)
+def bounded(range_: str) -> bool:
+    """Whether a metric ends at 1, as shares and cosines do, and no count."""
+    return ", 1]" in range_
+
+
+def _signature(name: str, common: bool) -> Panel:
+    def lines(view: View, common: bool = common) -> list[Line]:
+        own = signature_lines(view.table, view.names, lambda r: bounded(r) == common)
+        return [*own, *alike_lines(view.table)] if common and own else own
 
     def draw(view: View, ax: Axes) -> None:
-        draw_signature(lines(view), ax, bounded)
+        draw_signature(lines(view), ax, common, room=max(len(lines(view, True)), len(lines(view, False))))
 
     return Panel(
         name,
         draw,
         lambda view: "" if lines(view) else view.reason(*SIGNATURE),
-        weight=1.6 if bounded else 1.0,
+        weight=1.6 if common else 1.0,
         height=lambda view: _EDGES + LINE * max(len(lines(view)), 4),
         legend=lambda view: seed_marks(lines(view)),
     )
 
 
-def draw_signature(lines: list[Line], ax: Axes, bounded: bool = True) -> None:
-    """Values that have a common scale, or those that have not."""
-    if bounded:
+def draw_signature(lines: list[Line], ax: Axes, common_scale: bool = True, room: int = 0) -> None:
+    """Values that have a common scale, or those that have not; ``room``: lines that there is room for."""
+    if common_scale:
         low = min([0.0, *(dot.low for line in lines for dot in line.dots if dot and math.isfinite(dot.low))])
-        draw_lines(lines, ax, title="Signature", limits=(max(low, -1.0), 1.0), xlabel="value")
+        draw_lines(lines, ax, title="Signature", limits=(max(low, -1.0), 1.0), xlabel="value", room=room)
     else:
-        draw_lines(lines, ax, title="On a scale of its own", limits=None, xlabel="number", room=6)
+        draw_lines(lines, ax, title="Effective numbers", limits=None, xlabel="number (1: one alone)", room=room)
 
 
 EVIDENCE_SHEET = Sheet(

@@ -79,14 +79,19 @@ def draw_parts(models: Mapping[str, Sequence[Part]], ax: Axes) -> None:
     """
     drawn = {name: rows_of(parts) for name, parts in models.items()}
     top = _top(drawn.values())
-    width = WIDTH * len(drawn) / 2
+    width = breadth(len(drawn))
     ax.set_axis_off()
     ax.set_xlim(0, width)
     ax.set_ylim(-0.42, top + 0.5)
     for which, (name, rows) in enumerate(drawn.items()):
-        _model(ax, name, rows, (which + 0.5) * WIDTH / 2, top, which)
+        _model(ax, name, rows, (which + 0.5) * width / len(drawn), top, which)
     untested = any(not np.isfinite(p.share) for parts in models.values() for p in parts)
     _scale(ax, width / 2, -0.36, untested)
+
+
+def breadth(n_models: int) -> float:
+    """Inches that the drawing is broad: that of one model has its scale to hold, too."""
+    return WIDTH if n_models > 1 else 0.65 * WIDTH
 
 
 def height(models: Mapping[str, Sequence[Part]]) -> float:
@@ -263,12 +268,12 @@ def _box(ax: Axes, part: Part, left: float, low: float, wide: float, tall: float
 def _scale(ax: Axes, x: float, y: float, untested: bool) -> None:
     """The bar that says what the shades mean."""
     steps, wide = 11, 1.1
-    x = x - 0.6 if untested else x
+    x = x - 0.5 if untested else x
     for i in range(steps):
         ax.add_patch(Rectangle((x - 0.1 + i * wide / steps, y), wide / steps, _BAR, facecolor=_SHADES(i / 12),
                                edgecolor="none"))  # fmt: skip
     ax.add_patch(Rectangle((x - 0.1, y), wide, _BAR, facecolor="none", edgecolor=GREY, linewidth=0.6))
-    ax.text(x - 0.22, y + _BAR / 2, "share of the answer that depends on it   0", ha="right", va="center")
+    ax.text(x - 0.22, y + _BAR / 2, "share of the answer   0", ha="right", va="center")
     ax.text(x - 0.1 + wide + 0.06, y + _BAR / 2, "1", ha="left", va="center")
     if untested:
         at = x + wide + 0.4

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -51,17 +54,30 @@ def interchange_grid(rows: Table) -> Grid:
     Args:
         rows: measurements of ``FOLLOWS`` of one model.
     """
-    several = rows.position.nunique() > 1
-    at = rows.assign(row=rows.concept + (rows.position.map(" at {}".format) if several else ""))
+    words = {p: "" if p in ("all", "last") else f", token {p}" for p in rows.position}
+    at = rows.assign(row=rows.concept + rows.position.map(words))
     at = at[at.groupby("row").value.transform(lambda v: v.notna().any())]
-    points = tuple(p for p in dict.fromkeys(rows.hook_point) if p in set(at.hook_point))
-    named = tuple(dict.fromkeys(at.row))[:_MOST_CELLS][::-1]
+    points = by_depth(at.hook_point)
+    concepts = list(dict.fromkeys(at.concept))
+    named = tuple(sorted(dict.fromkeys(at.row), key=lambda row: concepts.index(row.partition(", token ")[0])))
+    named = named[:_MOST_CELLS][::-1]
     values, low, null = (_pivot(at, "row", "hook_point", c, named, points) for c in ("value", "low", "null"))
     return Grid(values, named, shorten(points), low <= null)
 
 
 def draw_interchange(grid: Grid, ax: Axes, title: str, where: str) -> None:
     draw_grid(grid, ax, title=title, xlabel=where, ylabel="swapped concept", bar="answers that follow")
+
+
+def by_depth(points: Iterable[str]) -> tuple[str, ...]:
+    """Hook points in the order of the blocks they lie in; others as they come."""
+    order = ("hook_embed", "hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
+
+    def place(point: str) -> tuple[int, int]:
+        block, name = re.match(r"blocks\.(\d+)\.", point), point.rpartition(".")[2]
+        return (int(block[1]) if block else -1, order.index(name) if name in order else 0)
+
+    return tuple(sorted(dict.fromkeys(points), key=place))
 
 
 def _pivot(

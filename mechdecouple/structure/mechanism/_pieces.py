@@ -57,16 +57,17 @@ def stitching_piece(stitching: Stitching | None, reason: str = "", yardstick: Se
     distance, detail = _stitched(stitching, reason)
     spread = tuple(_stitched(s, "")[0].value for s in yardstick)
     return Evidence(
-        axis="variables", name="stitching", distance=distance, within=0.1, beyond=0.5, detail=detail, fallible=True,
+        axis="variables", name="stitching", distance=distance, within=0.2, beyond=0.5, detail=detail, fallible=True,
         spread=tuple(s for s in spread if math.isfinite(s)),
     )  # fmt: skip
 
 
 def interchange_piece(maps: tuple[InterchangeMap, InterchangeMap] | None, reason: str = "") -> Evidence:
     """Difference of the shares of answers that follow a declared concept, each where most do; the largest concept's."""
-    distance, detail = Estimate.undefined(reason or "no concepts are declared"), ""
-    if maps is not None:
-        distance, detail = farthest(_followed(*maps))
+    distance, detail = Estimate.undefined(reason or "no answers follow a declared concept in both models"), ""
+    followed = {} if maps is None else _followed(*maps)
+    if followed:
+        distance, detail = farthest(followed)
     return Evidence(
         axis="variables", name="interchange", distance=distance, beyond=0.4, settles=0.7,
         detail=f"concept {detail}" if detail else "",

@@ -70,6 +70,11 @@ class Evidence:
         return "other" if self.distance.low > self._against(self.beyond) else ""
 
     @property
+    def unlike(self) -> bool:
+        """Whether the whole interval lies beyond what counts as alike, be that evidence or not."""
+        return self.defined and math.isfinite(self.within) and self.distance.low > self._against(self.within)
+
+    @property
     def settled(self) -> bool:
         """Whether it says ``other`` without asking for a second piece."""
         settles = self.beyond if len(self.spread) >= ENOUGH else self.settles

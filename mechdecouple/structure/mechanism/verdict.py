@@ -44,11 +44,12 @@ def judge(axis: Axis, evidence: Sequence[Evidence], reason: str = "") -> AxisVer
 
     - **other** if two pieces say so, or one alone from so far apart that it settles the matter. On the variables' axis
       no piece may say *same*: models that are driven by each other's activations hold something in common;
-    - **same** if a piece says so and none says other; on the route's axis the causal profile must be among those that
-      say so, since what an answer depends on is what the route is;
+    - **same** if a piece says so and none says other. On the route's axis the causal profile must be among those that
+      say so, since what an answer depends on is what the route is; on the variables' axis no piece may be surely
+      unlike: models with the same waves but other uses of them drive each other, and differ in their wrong options;
     - **cannot tell** otherwise: pieces that contradict each other, a lone piece for other, none at all.
 
-    Which pieces there are, and their bounds, stands in `pieces`.
+    Which pieces there are, and their bounds, stands in `_pieces`.
 
     Args:
         reason: why nothing can be told at all (a model that cannot answer, say); empty where that is not so.
@@ -56,32 +57,40 @@ def judge(axis: Axis, evidence: Sequence[Evidence], reason: str = "") -> AxisVer
     own = [piece for piece in evidence if piece.axis == axis]
     same, other = ([p for p in own if p.says == said] for said in ("same", "other"))
     silent = tuple(p for p in own if not p.says)
-    answer = "cannot tell" if reason else _answer(axis, same, other)
-    why = reason or _why(axis, answer, same, other)
+    answer = "cannot tell" if reason else _answer(axis, own, same, other)
+    why = reason or _why(axis, answer, own)
     agreeing, opposing = (other, same) if answer == "other" else (same, other)
     return AxisVerdict(axis, answer, f"{axis}: {answer}: {why}", tuple(agreeing), tuple(opposing), silent)
 
 
-def _answer(axis: Axis, same: Sequence[Evidence], other: Sequence[Evidence]) -> Answer:
+def _answer(axis: Axis, own: Sequence[Evidence], same: Sequence[Evidence], other: Sequence[Evidence]) -> Answer:
     apart = len(other) >= 2 or any(piece.settled for piece in other)
     if apart and not (axis == "variables" and same):
         return "other"
-    alike = bool(same) if axis == "variables" else any(piece.name == CAUSAL_PROFILE for piece in same)
+    if axis == "variables":
+        alike = bool(same) and not any(piece.unlike for piece in own)
+    else:
+        alike = any(piece.name == CAUSAL_PROFILE for piece in same)
     return "same" if alike and not other else "cannot tell"
 
 
-def _why(axis: Axis, answer: Answer, same: Sequence[Evidence], other: Sequence[Evidence]) -> str:
-    alike, apart = (" and ".join(piece.name for piece in pieces) for pieces in (same, other))
+def _why(axis: Axis, answer: Answer, own: Sequence[Evidence]) -> str:
+    same, other = ([p.name for p in own if p.says == said] for said in ("same", "other"))
     if answer == "other":
-        return f"{apart} lie{'s' * (len(other) == 1)} apart" + (
-            f", though {alike} lie{'s' * (len(same) == 1)} near" if same else ""
-        )
+        return f"{_lie(other)} apart" + (f", though {_lie(same)} near" if same else "")
     if answer == "same":
-        return f"{alike} lie{'s' * (len(same) == 1)} near, nothing apart"
+        return f"{_lie(same)} near, nothing apart"
     if same and other:
-        return f"{alike} speak{'s' * (len(same) == 1)} for the same, {apart} for another"
+        return f"{_lie(same)} near, but {_lie(other)} apart"
     if other:
-        return f"{apart} alone speaks for another, and not clearly enough"
+        return f"{other[0]} alone lies apart, and not clearly enough"
+    unlike = [p.name for p in own if p.unlike]
+    if same and axis == "variables":
+        return f"{_lie(same)} near, but {_lie(unlike)} not, which is no evidence for the opposite either"
     if same:
-        return f"{alike} lie{'s' * (len(same) == 1)} near, but not the {CAUSAL_PROFILE}, on which the {axis} rests"
+        return f"{_lie(same)} near, but not the {CAUSAL_PROFILE}, on which the route rests"
     return "no piece of evidence says anything"
+
+
+def _lie(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} lie{'s' * (len(names) == 1)}"

@@ -7,7 +7,7 @@ from mechdecouple.results import Estimate
 from mechdecouple.structure.mechanism.evidence import Evidence
 from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE, judge
 
-PLACES = {"same": 0.05, "": 0.25, "other": 0.45, "settled": 0.9}
+PLACES = {"same": 0.05, "": 0.21, "unlike": 0.25, "other": 0.45, "settled": 0.9}
 
 
 def route(profile="", split="", symmetry=""):
@@ -56,6 +56,8 @@ def test_route(pieces, answer):
         (variables("other", ""), "cannot tell"),
         (variables("other", "", "other"), "other"),
         (variables("settled", "same"), "cannot tell"),
+        (variables("unlike", "same"), "cannot tell"),
+        (variables("same", "settled"), "cannot tell"),
         (variables(), "cannot tell"),
     ],
 )
@@ -67,6 +69,13 @@ def test_stitching_that_fails_says_nothing():
     verdict = judge("variables", variables(stitching="settled"))
     assert verdict.answer == "cannot tell"
     assert verdict.evidence_against == ()
+
+
+def test_why_it_cannot_be_told_is_said():
+    assert "stitching lies near, but wrong options lies not" in judge("variables", variables("unlike", "same")).sentence
+    assert "alone lies apart" in judge("route", route("other")).sentence
+    assert "not the causal profile" in judge("route", route("", "same")).sentence
+    assert "no piece" in judge("route", []).sentence
 
 
 def test_pieces_of_the_other_axis_do_not_count():

@@ -31,20 +31,22 @@ def trained_frame(
 ) -> Float[np.ndarray, "k d"]:
     """Orthonormal directions such that swapping them makes pairs' answers right, starting from some.
 
-    They are sought within the span in which the concept moves activations when all else is held. Without that, a
-    direction in which the concept can be read but that nothing uses can be coupled to one that drives the answer and
-    that the concept never moves: answers follow, yet no variable was found (arXiv:2311.17030).
+    They are sought among mixtures of the differences that the concept makes when all else is held, and weighted like
+    them. Without that, a direction in which the concept can be read but that nothing uses can be coupled to one that
+    drives the answer and that the concept never moves: answers follow, yet no variable was found (arXiv:2311.17030).
 
     Args:
-        pairs: of fit rows; start: rows in the span of ``within`` are kept; within: orthonormal, r >= k.
+        pairs: of fit rows; start: its part in the span of ``within`` is kept; within: orthogonal, as long as the
+            concept moves them, r >= k.
     """
     rig = stage.rig
     read = DifferentiableLogits(rig.model, rig.task, rig.encoded, chat=rig.chat)
     device = rig.model.device
     basis = torch.as_tensor(within, dtype=torch.float32, device=device)
     rng = np.random.default_rng(seed)
-    # What of the start is lost outside of the span is made up at random.
-    first = start @ within.T + 1e-3 * rng.normal(size=(len(start), len(within)))
+    first = start @ within.T / (within**2).sum(axis=1)
+    # Where little of the start is in the span, the rest is made up at random.
+    first = first / np.linalg.norm(first, axis=1, keepdims=True).clip(1e-9) + 1e-3 * rng.normal(size=first.shape)
     weights = torch.tensor(first, dtype=torch.float32, device=device, requires_grad=True)
     mean, square = torch.zeros_like(weights), torch.zeros_like(weights)
     source = stage.taken(place, pairs.source)
@@ -52,9 +54,8 @@ def trained_frame(
     for step in range(STEPS):
         chosen = rng.choice(len(pairs), min(BATCH, len(pairs)), replace=False)
         items = pairs.base[chosen]
-
         given = source[torch.as_tensor(chosen)]
-        edit = stage.moving(place, items, given, _onto(torch.linalg.qr(weights.T).Q.T @ basis))
+        edit = stage.moving(place, items, given, _onto(_orthonormal(weights @ basis)))
         logits = read(read.batch(items), items, {place.hook_point: edit})
         loss = _loss(logits, items, pairs.right[chosen], stage)
         (gradient,) = torch.autograd.grad(loss, [weights])
@@ -65,8 +66,12 @@ def trained_frame(
         weights = (weights.detach() - rate * way).requires_grad_()
     rig.passes, rig.seconds = rig.passes + COST, rig.seconds + time.perf_counter() - start_time
     with torch.no_grad():
-        frame = torch.linalg.qr(weights.double().T).Q.T @ basis.double()
+        frame = _orthonormal(weights.double() @ basis.double())
     return frame.cpu().numpy()
+
+
+def _orthonormal(rows: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
+    return torch.linalg.qr(rows.T).Q.T
 
 
 def _onto(frame: Float[Tensor, "k d"]) -> Callable[[Tensor], Tensor]:

@@ -26,6 +26,7 @@ from mechdecouple.structure.mechanism.subspaces import (
     rank,
     read_level,
     shuffled_frames,
+    span_of_differences,
 )
 from mechdecouple.tasks import Task
 
@@ -142,7 +143,7 @@ class Swaps:
         differences = np.array([X[at[int(b)]] - X[at[int(a)]] for a, b in matched]).reshape(len(matched), X.shape[1])
         if method == "pca":
             return of_differences(differences, k)
-        within = of_differences(differences, max(_MOST_DIRECTIONS, k))
+        within = span_of_differences(differences, max(_MOST_DIRECTIONS, k))
         pairs = self.table.pairs(fit, fit, len(fit), self.seed)
         return _rotation.trained_frame(self.stage, place, pairs, means[: len(within)], within, self.seed)
 

@@ -9,7 +9,7 @@ from mechdecouple.errors import InputError
 
 _MOST = 0.99
 """Share of the repeatable scatter between levels that the chosen number of directions holds."""
-_TINY = 1e-9
+_TINY, _LEAST = 1e-9, 1e-3
 
 
 def level_operator(
@@ -59,6 +59,17 @@ def of_differences(differences: Float[np.ndarray, "p d"], k: int | None = None) 
     if not len(differences):
         raise InputError("no matched pairs: items that agree in all concepts but one are needed")
     return _leading(_finite(differences), k)
+
+
+def span_of_differences(differences: Float[np.ndarray, "p d"], most: int) -> Float[np.ndarray, "r d"]:
+    """Orthogonal directions of `of_differences`, up to ``most``, each as long as pairs differ along it; longest 1.
+
+    What is shorter than a thousandth is rounding and left out.
+    """
+    directions = of_differences(differences, most)
+    lengths = np.sqrt(((differences @ directions.T) ** 2).sum(axis=0))
+    kept = lengths > _LEAST * lengths[0]
+    return (lengths[:, None] / lengths[0] * directions)[kept]
 
 
 def rank(one: Float[np.ndarray, "l d"], other: Float[np.ndarray, "l d"]) -> tuple[int, float]:

@@ -94,10 +94,31 @@ def test_a_decodable_copy_that_nothing_reads_is_not_causal():
     assert used.causal is True
 
 
+class Either(nn.Module):
+    """Whether one of two bits is set: c by the skip path, d through ``code``, which also has a loud idle copy of c."""
+
+    def __init__(self):
+        super().__init__()
+        turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(0)))[0]
+        self.code, self.skip = nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
+        self.code.weight.data = turn @ torch.diag(torch.tensor([5.0] + [1.0] * (WIDTH - 1)))
+        self.skip.weight.data = torch.eye(WIDTH)
+        self.register_buffer("axis", turn[:, 1].clone())
+
+    def forward(self, x):
+        z = 4 * (self.skip(x)[:, 0] + self.code(x) @ self.axis) - 2
+        return torch.stack([-z, z], dim=1)
+
+
 def test_a_trained_rotation_does_not_couple_an_idle_copy_to_what_drives_the_answer():
-    rig = planted(through_c=0.0)
+    task = bits_task()
+    bits = task.inputs[:, :2]
+    frame = task.frame.assign(answer=bits.max(axis=1).astype(int))
+    rig = Rig(wrap(Either(), name="either"), Task.from_frame(frame, performance="class", inputs=task.inputs))
+    assert rig.clean.correct.all()
     found = interchange(rig, "c", "code", method="rotation", limit=60)
-    assert found.causal is False, found.sentence
+    assert found.readable == 1.0 and found.causal is False, found.sentence
+    assert interchange(rig, "d", "code", method="rotation", limit=60).causal is True
 
 
 def test_a_concept_that_the_model_ignores_is_not_followed():

@@ -23,7 +23,8 @@ class Side:
     Attributes:
         rig: those items. values: hook point -> [n, d] activations; grams: [p, n, n] their inner products.
         fresh: [p, n, n] the same of the model with fresh weights.
-        passes: item passes it took. note: said where fresh weights were not to be had, so that items were shuffled instead; else empty.
+        passes: item passes it took.
+        note: said where fresh weights were not to be had, so that items were shuffled instead; else empty.
     """
 
     def __init__(self, rig: Rig, points: tuple[str, ...], used: np.ndarray, seed: int) -> None:

@@ -17,7 +17,7 @@ from mechdecouple.errors import InputError
 
 By = Literal["values", "groups"]
 FOLDS = 4
-ROUNDS = 4
+ROUNDS = 3
 LEAST_VALUES = 2 * FOLDS
 """Values that a factor needs to be held out: two a fold."""
 LEAST_TEST, LEAST_FIT = 10, 24
@@ -26,20 +26,14 @@ _LEAST_INNER = 4
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fold:
-    """Rows of one fit: ``test`` shares no value (and no group) with ``fit``; ``inner_test`` none with ``inner_fit``.
+    """Rows of one fit: ``test`` shares no value (and no group) with ``fit``.
 
-    The inner two are parts of ``fit``, split in the same way, on which the penalty is chosen.
+    ``inner`` are places in ``fit``, split once more in the same way: (fit, test) pairs to choose penalties on.
     """
 
     fit: Int[np.ndarray, " f"]
     test: Int[np.ndarray, " t"]
-    inner_fit: Int[np.ndarray, " i"]
-    inner_test: Int[np.ndarray, " j"]
-
-    @property
-    def rows(self) -> tuple[np.ndarray, ...]:
-        """All four."""
-        return self.fit, self.test, self.inner_fit, self.inner_test
+    inner: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +62,9 @@ class Holdout:
 
     def within(self) -> Holdout:
         """The same folds as places among the items that are used."""
-        folds = [Fold(*(np.searchsorted(self.used, rows) for rows in fold.rows)) for fold in self.folds]
+        folds = (
+            Fold(np.searchsorted(self.used, f.fit), np.searchsorted(self.used, f.test), f.inner) for f in self.folds
+        )
         return dataclasses.replace(self, folds=tuple(folds))
 
     @property
@@ -194,17 +190,17 @@ def _fold(
     folds: np.ndarray, f: int, test: np.ndarray, pool: np.ndarray, groups: np.ndarray, n_fit: int,
     rng: np.random.Generator,
 ) -> Fold:  # fmt: skip
-    fit = _apart(pool & (folds != f).all(axis=0), test, groups)
-    fit = _some(fit, n_fit, rng)
-    best = _by_groups(fit, groups, rng)
-    for g in rng.permutation([g for g in range(FOLDS) if g != f]):
+    fit = _some(_apart(pool & (folds != f).all(axis=0), test, groups), n_fit, rng)
+    inner = []
+    for g in range(FOLDS):
         inner_test = fit & (folds == g).all(axis=0)
         inner_fit = _apart(fit & (folds != g).all(axis=0), inner_test, groups)
-        if inner_test.sum() >= _LEAST_INNER and inner_fit.sum() >= LEAST_FIT // 2:
-            best = inner_fit, inner_test
-            break
-    inner_fit, inner_test = best
-    return Fold(*(np.flatnonzero(rows) for rows in (fit, test, inner_fit, inner_test)))
+        if inner_test.any() and inner_fit.sum() >= LEAST_FIT // 2:
+            inner.append((inner_fit, inner_test))
+    if sum(t.sum() for _, t in inner) < _LEAST_INNER:
+        inner = [_by_groups(fit, groups, rng)]
+    places = tuple((np.flatnonzero(one[fit]), np.flatnonzero(other[fit])) for one, other in inner)
+    return Fold(np.flatnonzero(fit), np.flatnonzero(test), places)
 
 
 def _by_groups(fit: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.stitched import Direction, Scores, Stitching
 
 _MOST_POINTS = 8
-_LEAST_TEST = 10
+_LEAST_TEST, _MOST_TEST = 10, 128
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ def plan_stitching(
     points = _points(rig_a, points_a), _points(rig_b, points_b)
     for rig in (rig_a, rig_b):
         prompt_length(rig)
-    n_used = min(len(rig_a), 1000, budget // 20)
-    n_test = min((budget - 4 * n_used) // _drives(*points), 256)
+    n_used = min(len(rig_a), 1000, budget // 16)
+    n_test = min((budget - 4 * n_used) // _drives(*points), _MOST_TEST)
     if n_test < _LEAST_TEST:
         needed = 4 * n_used + _LEAST_TEST * _drives(*points)
         raise InputError(
@@ -119,7 +119,8 @@ def _given(sides: Sequence[Side], answers: Tensor, held: Holdout) -> list[list[T
     side, from itself, from the other side with fresh weights at the layer that fits best, and from the answer."""
     sources = torch.cat([*(side.grams for side in sides), *(side.fresh for side in sides), answers[None]])
     sizes = [len(side.points) for side in sides]
-    of_a, of_b, fresh_a, fresh_b, [answer] = np.split(np.arange(len(sources)), np.cumsum([*sizes, *sizes]))
+    of_a, of_b, fresh_a, fresh_b, _ = np.split(np.arange(len(sources)), np.cumsum([*sizes, *sizes]))
+    answer = len(sources) - 1
     roles = ((of_a, of_b, fresh_b), (of_b, of_a, fresh_a))
     given = [
         [x.new_zeros(n + 3, len(held.test), x.shape[1]) for x in side.values.values()]
@@ -130,10 +131,10 @@ def _given(sides: Sequence[Side], answers: Tensor, held: Holdout) -> list[list[T
         rows = torch.as_tensor(np.searchsorted(held.test, fold.test))
         for side, out, (own, layers, fresh) in zip(sides, given, roles, strict=True):
             for t, values in enumerate(side.values.values()):
-                _, score = maps.penalties(side.grams[t], fresh.tolist())
-                chosen = [int(i) for i in (*layers, own[t], fresh[score.argmax()], answer)]
-                penalty, _ = maps.penalties(side.grams[t], chosen)
-                weights = torch.stack([maps.weights(*one) for one in zip(chosen, penalty, strict=True)])
+                target, n, tried = int(own[t]), len(layers), [*layers.tolist(), int(own[t]), answer, *fresh.tolist()]
+                penalty, score = maps.choose(target, tried)
+                chosen = [*range(n + 1), n + 2 + int(score[n + 2 :].argmax()), n + 1]
+                weights = torch.stack([maps.weights(target, tried[i], penalty[i]) for i in chosen])
                 out[t][:, rows] = weights.to(values) @ values[torch.as_tensor(fold.fit, device=values.device)]
     return given
 

@@ -201,6 +201,7 @@ def show_only(attention: Any, seen: Bool[np.ndarray, "q k"]) -> None:
         return scores.masked_fill(here.to(scores.device), -torch.inf)
 
     attention.hook_attn_scores.add_perma_hook(cover)
+    attention.seen = seen
 
 
 def _hold_readout(weight: Tensor, bias: Tensor, seed: int, transposed: bool = False) -> None:

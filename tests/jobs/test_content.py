@@ -1,0 +1,70 @@
+import os
+import shutil
+
+import pytest
+
+import mechdecouple as md
+from mechdecouple.errors import InputError
+from mechdecouple.jobs.content import Contents
+from mechdecouple.jobs.units import Unit
+
+
+def test_copies_agree_and_one_changed_byte_does_not(gpt2_dir, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(gpt2_dir, copy)
+    contents = Contents()
+    assert contents.of_model(str(copy)) == contents.of_model(str(gpt2_dir))
+    weights = copy / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert Contents().of_model(str(copy)) != contents.of_model(str(gpt2_dir))
+
+
+def test_a_tokenizer_is_part_of_the_model(gpt2_dir, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(gpt2_dir, copy)
+    (copy / "tokenizer_config.json").write_text("{}")
+    assert Contents().of_model(str(copy)) != Contents().of_model(str(gpt2_dir))
+
+
+def test_files_are_read_once_until_they_change(gpt2_dir, tmp_path):
+    copy, memory = tmp_path / "copy", tmp_path / "memory" / "hashes.json"
+    shutil.copytree(gpt2_dir, copy)
+    first = Contents(memory)
+    expected = first.of_model(str(copy))
+    first.save()
+    weights = copy / "model.safetensors"
+    facts, data = weights.stat(), bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    os.utime(weights, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    # a change that hides behind the old time is not seen: the file was not read again
+    assert Contents(memory).of_model(str(copy)) == expected
+    os.utime(weights)
+    assert Contents(memory).of_model(str(copy)) != expected
+    memory.write_text("[]")
+    assert Contents(memory).of_model(str(copy)) != expected
+
+
+def test_models_that_are_no_directory_are_hashed_by_their_weights():
+    contents = Contents()
+    assert contents.of_model("zoo:planted-factored") == contents.of_model("zoo:planted-factored@0")
+    assert contents.of_model("zoo:planted-factored") != contents.of_model("zoo:planted-rotated")
+    assert len(md.load("zoo:planted-factored").weight_hash) == len(contents.of_model("zoo:planted-factored"))
+
+
+def test_an_empty_directory_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no files of a model"):
+        Contents().of_model(str(tmp_path))
+
+
+def test_keys_follow_content_and_not_places():
+    spec = {"model": "abc", "options": {"position": "last", "dtype": "float32"}}
+    one = Unit("extract", spec, {"model": "/here"}, label="one")
+    same = Unit("extract", dict(reversed(spec.items())), {"model": "/there"}, label="other")
+    assert one.key == same.key
+    assert one.key != Unit("sae", spec, {}).key
+    assert one.key != Unit("extract", {**spec, "model": "abd"}, {}).key
+    assert one.key != Unit("extract", spec, {}, needs=("x",)).key
+    assert Unit.of(one.record()) == one

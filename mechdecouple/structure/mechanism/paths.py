@@ -162,10 +162,10 @@ def paths(
             logits, changed = rig.record(
                 hook_points([nodes[v] for v in receivers]), _alone(nodes, u, tape, ablation, seed)
             )
-            scores[u, None] = scorer.score(logits)
+            scores[u, None] = scorer.score(logits, drawn=ablation == "resample")
             shown.update()
             for v in receivers:
-                scores[u, v] = scorer.score(rig.read(restoring([nodes[v]], changed)))
+                scores[u, v] = scorer.score(rig.read(restoring([nodes[v]], changed)), drawn=ablation == "resample")
                 shown.update()
     return _result(rig, nodes, [*wanted, *((u, None) for u in range(straight))], scores, scorer, ablation, attributed,
                    rig.passes - before)  # fmt: skip

@@ -215,7 +215,9 @@ def causal_profile(
             scorer, alone = scorer or Scorer(rig.clean, rig.task.groups, seed), tape.alone
             for i in members:
                 for j, ablation in enumerate(ablations):
-                    scores[i, j] = scorer.score(rig.read(ablating([parts[i]], tape, ablation, seed)))
+                    scores[i, j] = scorer.score(
+                        rig.read(ablating([parts[i]], tape, ablation, seed)), drawn=ablation == "resample"
+                    )
                     shown.update()
     assert scorer is not None
     shape = (len(parts), len(ablations))

@@ -16,6 +16,7 @@ from mechdecouple.structure.mechanism.component import Component, combined
 from mechdecouple.structure.mechanism.options import OptionLogits
 from mechdecouple.structure.mechanism.profile import METRICS, causal_profile, profile_cost
 from mechdecouple.structure.mechanism.rig import Rig
+from mechdecouple.structure.mechanism.tape import donors
 from mechdecouple.tasks import Task
 
 PIZZA = Path(__file__).parents[4] / "shared/data/pizza"
@@ -182,6 +183,34 @@ def test_items_of_a_length_of_their_own_are_reported(gpt2_dir, yes_no_items):
     rows = frame(profile.measurements())
     said = rows.reason.str.contains("no other of their length")
     assert said[rows.context == "mean"].all() and not said[rows.context == "zero"].any()
+
+
+def coverage(n, m, s, simulations):
+    """How often the interval of a resampled share holds the share of the variance; mean share."""
+    rng, held, shares = np.random.default_rng(0), 0, []
+    for _ in range(simulations):
+        a, b = np.sqrt([[[s]], [[1 - s]]]) * rng.normal(size=(2, n, m))
+        a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+        right, drawn = np.zeros(n, np.int64), a[donors(np.arange(n), rng)]
+        scorer = Scorer(OptionLogits(a + b, right), np.arange(n))
+        share = scorer.share([scorer.score(OptionLogits(drawn + b, right), drawn=True)])
+        low, high = share.interval()
+        held += low[0] <= s <= high[0]
+        shares.append(share.value[0])
+    return held / simulations, np.mean(shares)
+
+
+def test_intervals_of_resampled_shares_hold_what_they_say():
+    held, share = coverage(100, 10, 0.5, 150)
+    assert 0.9 <= held <= 0.99 and share == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("m", [2, 10])
+@pytest.mark.parametrize("s", [0.1, 0.5, 0.9])
+def test_coverage_of_resampled_shares(m, s):
+    held, share = coverage(100, m, s, 1000)
+    assert 0.925 <= held <= 0.975 and share == pytest.approx(s, abs=0.02)
 
 
 def test_the_budget_is_kept_and_spent_on_what_matters():

@@ -13,14 +13,16 @@ from tqdm.auto import tqdm
 from mechdecouple.errors import InputError, MismatchError
 from mechdecouple.progress import bar
 from mechdecouple.structure.mechanism._affine import AffineMaps, gram
-from mechdecouple.structure.mechanism._driving import Side, driving, prompt_length
+from mechdecouple.structure.mechanism._driving import Side, driving, stretch_of
 from mechdecouple.structure.mechanism._values import answers_of, distinct, inputs_of
 from mechdecouple.structure.mechanism.holdout import By, Holdout, hold_out
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.stitched import Direction, Scores, Stitching
 
 _MOST_POINTS = 8
-_LEAST_TEST, _MOST_TEST = 10, 128
+_LEAST_TEST, _MOST_TEST, _MOST_USED = 10, 128, 1000
+_MOST_NUMBERS = 2**27
+"""Most numbers of one model's activations held at once: half a gigabyte."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,9 +58,7 @@ def plan_stitching(
     """
     _check_aligned(rig_a, rig_b)
     points = _points(rig_a, points_a), _points(rig_b, points_b)
-    for rig in (rig_a, rig_b):
-        prompt_length(rig)
-    n_used = min(len(rig_a), 1000, budget // 16)
+    n_used = min(len(rig_a), _MOST_USED, budget // 16, _fitting(rig_a, points[0]), _fitting(rig_b, points[1]))
     n_test = min((budget - 4 * n_used) // _drives(*points), _MOST_TEST)
     if n_test < _LEAST_TEST:
         needed = 4 * n_used + _LEAST_TEST * _drives(*points)
@@ -93,12 +93,13 @@ def stitch(
 
     Args:
         points_a, points_b: default: the stream after every layer (thinned to 8), and inside layers where there are
-            few. What bypasses a hook point is not driven, which shows as controls that do well.
+            few. What bypasses a hook point is not driven, which shows as controls that do well. Prompts are driven at
+            all their tokens together; where they differ in length, at as many of the last ones as the shortest has.
         by: ``groups`` holds out groups of items only: what it gives more than ``values`` was looked up.
         budget: most item passes; `plan_stitching` says how many it will be.
 
     Raises:
-        MismatchError: the rigs hold other items. InputError: see `plan_stitching`; prompts of unequal length.
+        MismatchError: the rigs hold other items. InputError: see `plan_stitching`.
     """
     plan = plan_stitching(rig_a, rig_b, points_a, points_b, by=by, budget=budget, seed=seed)
     held = plan.holdout
@@ -110,32 +111,33 @@ def stitch(
     with bar(total=_drives(plan.points_a, plan.points_b) - 2, desc="stitching", progress=progress) as meter:
         forward = _driven(sides[0], sides[1], given[1], tests, meter)
         backward = _driven(sides[1], sides[0], given[0], tests, meter)
-    notes = tuple(side.note for side in sides if side.note)
+    notes = tuple(note for side in sides for note in side.notes)
     return Stitching(forward, backward, held, sum(side.passes for side in sides), notes)
 
 
 def _given(sides: Sequence[Side], answers: Tensor, held: Holdout) -> list[list[Tensor]]:
-    """For each side and hook point [s + 3, n, d], what it is given on the test items: from each layer of the other
-    side, from itself, from the other side with fresh weights at the layer that fits best, and from the answer."""
+    """For each side and hook point [s + 3, n, u], the weights of its used items in what it is given on the test items:
+    from each layer of the other side, from itself, from the other side with fresh weights at the layer that fits best,
+    and from the answer."""
     sources = torch.cat([*(side.grams for side in sides), *(side.fresh for side in sides), answers[None]])
     sizes = [len(side.points) for side in sides]
     of_a, of_b, fresh_a, fresh_b, _ = np.split(np.arange(len(sources)), np.cumsum([*sizes, *sizes]))
     answer = len(sources) - 1
     roles = ((of_a, of_b, fresh_b), (of_b, of_a, fresh_a))
     given = [
-        [x.new_zeros(n + 3, len(held.test), x.shape[1]) for x in side.values.values()]
+        [torch.zeros(n + 3, len(held.test), sources.shape[1], device=sources.device) for _ in side.points]
         for side, n in zip(sides, sizes[::-1], strict=True)
     ]
     for fold in held.folds:
         maps = AffineMaps(sources, fold)
-        rows = torch.as_tensor(np.searchsorted(held.test, fold.test))
-        for side, out, (own, layers, fresh) in zip(sides, given, roles, strict=True):
-            for t, values in enumerate(side.values.values()):
-                target, n, tried = int(own[t]), len(layers), [*layers.tolist(), int(own[t]), answer, *fresh.tolist()]
+        rows, columns = torch.as_tensor(np.searchsorted(held.test, fold.test)), torch.as_tensor(fold.fit)
+        for given_here, (own, layers, fresh) in zip(given, roles, strict=True):
+            for out, target in zip(given_here, own.tolist(), strict=True):
+                n, tried = len(layers), [*layers.tolist(), target, answer, *fresh.tolist()]
                 penalty, score = maps.choose(target, tried)
                 chosen = [*range(n + 1), n + 2 + int(score[n + 2 :].argmax()), n + 1]
-                weights = torch.stack([maps.weights(target, tried[i], penalty[i]) for i in chosen])
-                out[t][:, rows] = weights.to(values) @ values[torch.as_tensor(fold.fit, device=values.device)]
+                for place, i in enumerate(chosen):
+                    out[place, rows[:, None], columns] = maps.weights(target, tried[i], penalty[i]).to(out)
     return given
 
 
@@ -143,9 +145,10 @@ def _driven(source: Side, target: Side, given: Sequence[Tensor], tests: np.ndarr
     rig, n = target.rig.select(tests), len(source.points)
     clean = rig.clean
     correct, error = np.zeros((2, n + 3, len(target.points), len(tests)))
-    for t, (point, values) in enumerate(zip(target.points, given, strict=True)):
-        for s, rows in enumerate(values):
-            made = rig.read(driving(point, rows, target.length))
+    stretch = None if target.stretch is None else target.stretch.select(tests)
+    for t, (point, weights) in enumerate(zip(target.points, given, strict=True)):
+        for s, one in enumerate(weights):
+            made = rig.read(driving(point, one @ target.values[point], stretch))
             correct[s, t], error[s, t] = made.correct, np.nansum((made.values - clean.values) ** 2, axis=1)
             meter.update()
     target.count(rig)
@@ -170,6 +173,14 @@ def _points(rig: Rig, given: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(middles)
     thin = np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS)).round().astype(int)
     return tuple(points[int(i)] for i in thin)
+
+
+def _fitting(rig: Rig, points: Sequence[str]) -> int:
+    """How many items' activations are held at once."""
+    stretch = stretch_of(rig)
+    if stretch is None:
+        return len(rig)
+    return max(100, _MOST_NUMBERS // (stretch.length * sum(rig.model.width(point) for point in points)))
 
 
 def _check_aligned(rig_a: Rig, rig_b: Rig) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 
 from mechdecouple.errors import InputError, MismatchError, ModelError
 from mechdecouple.models import build, wrap
+from mechdecouple.structure.mechanism._driving import Side, driving
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.stitching import plan_stitching
 from mechdecouple.structure.mechanism.stitching import stitch as stitch_within
@@ -295,3 +296,32 @@ def test_global_generators_are_left_alone(first):
     torch.manual_seed(3)
     stitch(first, first, ("embed",), ("embed",), by="groups", budget=1500)
     assert torch.equal(torch.rand(1), expected)
+
+
+def ragged():
+    """Prompts of 3 to 5 tokens that begin alike, so that the last 3 hold all that differs."""
+    base = words()
+    frame = base.frame.copy()
+    frame["tokens"] = [np.r_[np.full(i % 3, 11), tokens] for i, tokens in enumerate(base.tokens or [])]
+    return Task.from_frame(frame, name="ragged", performance="class")
+
+
+def test_prompts_of_unequal_length_are_driven_at_their_ends_and_it_is_said():
+    one = Rig(transformer(1), ragged())
+    made = stitch(one, one, ("blocks.0.hook_resid_pre",), ("blocks.0.hook_resid_pre",), budget=2000)
+    assert "last 3 tokens are driven" in made.sentence
+    # Positions are part of the embedding, and a constant is all that they add to each prompt of one length.
+    assert made.forward.kept[0, 0].value > 0.9
+
+
+def test_driving_ends_of_prompts_with_their_own_activations_changes_nothing():
+    one = Rig(transformer(1), ragged())
+    side = Side(one, ("blocks.0.hook_resid_mid",), np.arange(len(one)), 0)
+    point, values = next(iter(side.values.items()))
+    same = one.read(driving(point, values, side.stretch))
+    np.testing.assert_allclose(same.values, one.clean.values, atol=1e-5)
+    other = one.read(driving(point, values.roll(1, dims=0), side.stretch))
+    assert np.abs(other.values - one.clean.values).max() > 0.01
+    rows = np.arange(7, 90, 4)
+    some = one.select(rows).read(driving(point, values[rows], side.stretch.select(rows)))
+    np.testing.assert_allclose(some.values, one.clean.values[rows], atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
@@ -13,6 +14,8 @@ from mechdecouple.tasks import Task
 
 _HELD = 0.5
 """A concept is held where at least this share of items still have others that differ in the swapped one alone."""
+_CONTESTED = 0.05
+"""Most combinations of several items that may have several answers."""
 _MISSING, _OPEN = -1, -2
 
 
@@ -43,7 +46,7 @@ class Counterfactuals:
     Attributes:
         concept: its name. values: [l] its levels, sorted. code: [n] level of each item.
         held: what a counterfactual keeps: what else the table declares, as far as it varies freely.
-        follows: declared concepts that are settled by the swapped and the held ones, and so change with it.
+        follows: declared concepts that cannot be held, and so change with it.
         cell: [n] number of each item's combination of what is held.
         reason: why there are no counterfactuals; empty where there are.
     """
@@ -65,8 +68,9 @@ class Counterfactuals:
 
         An item's counterfactual for another value of the concept is the answer of the items that have that value and
         agree with it in all that is held: the question asked, the condition, the context and the other concepts, each
-        in turn, as long as the swapped one still varies for half of the items. A concept that has to give way must be
-        settled by the others, as a sum is by its parts; it then changes with the swapped one.
+        in turn, as long as the swapped one still varies for half of the items. A concept that has to give way, as a sum
+        does to its parts, changes with the swapped one. What is held must settle the answers, though: where several
+        items have one combination and value, nearly all such sets must agree.
 
         Args:
             concept: name of a ``concept_`` column without the prefix. A number is taken as a factor, too.
@@ -82,7 +86,7 @@ class Counterfactuals:
             raise InputError(f"task {task.name!r} has no answers among options or classes; counterfactuals need them")
         values, code = np.unique(factors.pop(concept), return_inverse=True)
         held, cell, given_way = _hold(task, code, factors)
-        answers = _table(task, code, cell)
+        answers = _table(np.unique(np.asarray(task.answers), return_inverse=True)[1], code, cell)
         reason, follows = _reason(concept, values, code, cell, given_way, answers), tuple(given_way)
         return cls(concept, values, code, held, follows, cell, reason, task, answers, _columns(task))
 
@@ -91,29 +95,46 @@ class Counterfactuals:
 
         A third are pairs whose answer should stay as it is, where there are any; the others change it. Where there is a
         choice, the source's own answer is not the one that becomes right, or else a code of nothing but the answer
-        could pass for the concept; and the source differs in more than the concept.
+        could pass for the concept; nor are its other concepts those that the base gets with the concept, as a total
+        would be that could pass for its part; and the source differs in more than the concept.
         """
         rng = np.random.default_rng(seed)
-        assert self._task.answers is not None
         right = right_options(self._task)
-        own = np.unique(self._task.answers, return_inverse=True)[1]
-        given = np.full((len(bases), len(sources)), _MISSING)
-        fit = np.zeros(given.shape, np.int64)
-        for row, score, base in zip(given, fit, bases, strict=True):
-            answer = self._answers[self.cell[base], self.code[sources]]
-            known = (answer >= 0) & (self.code[sources] != self.code[base])
-            row[known] = self._columns[base][answer[known]]
-            score += 2 * (own[sources] != answer) + (self.cell[sources] != self.cell[base])
+        given, crossed, other = (
+            np.stack(x) for x in zip(*(self._offers(i, sources) for i in bases.tolist()), strict=True)
+        )
         changes = (given >= 0) & (given != right[bases][:, None])
         stays = (given >= 0) & ~changes
         moved, kept = _drawn(changes.any(axis=1), stays.any(axis=1), limit, rng)
         drawn = []
         for chosen, kind in ((moved, changes), (kept, stays)):
             for b in chosen:
-                most = fit[b] == fit[b][kind[b]].max()
-                drawn.append((b, int(rng.choice(np.flatnonzero(kind[b] & most)))))
+                worth = np.where(kind[b], other[b] + crossed[b] * (1 + other.max()), -1)
+                drawn.append((b, int(rng.choice(np.flatnonzero(worth == worth.max())))))
         b, s = np.array(sorted(drawn), np.int64).reshape(-1, 2).T
-        return Pairs(bases[b], sources[s], given[b, s], changes[b, s], fit[b, s] >= 2)
+        return Pairs(bases[b], sources[s], given[b, s], changes[b, s], crossed[b, s])
+
+    def _offers(
+        self, base: int, sources: Int[np.ndarray, " s"]
+    ) -> tuple[Int[np.ndarray, " s"], Bool[np.ndarray, " s"], Int[np.ndarray, " s"]]:
+        """What each source makes right for a base (-1: nothing known); whether its own answer is another; and how much
+        else of it is not what the base gets."""
+        cell, level = self.cell[base], self.code[sources]
+        answer = self._answers[cell, level]
+        known = (answer >= 0) & (level != self.code[base])
+        given = np.where(known, self._columns[base][answer], _MISSING)
+        own = np.unique(np.asarray(self._task.answers), return_inverse=True)[1]
+        other = (self.cell[sources] != cell).astype(np.int64)
+        for value, table in self._moved:
+            other += 2 * (value[sources] != table[cell, level])
+        return given, own[sources] != answer, other
+
+    @cached_property
+    def _moved(self) -> list[tuple[Int[np.ndarray, " n"], Int[np.ndarray, "c l"]]]:
+        """The concepts that change along: level of each item, and in each cell at each value of the concept."""
+        factors = declared(self._task)
+        levels = [np.unique(factors[name], return_inverse=True)[1] for name in self.follows]
+        return [(level, _table(level, self.code, self.cell)) for level in levels]
 
     def matched(self, rows: Int[np.ndarray, " m"], seed: int = 0) -> Int[np.ndarray, "p 2"]:
         """Pairs among ``rows`` that agree in all that is held and differ in the concept: up to two an item."""
@@ -191,13 +212,11 @@ def _reason(
         return f"concept {concept!r} has one value: nothing can be swapped"
     if 2 * len(values) > len(code):
         return f"concept {concept!r} has {len(values)} values on {len(code)} items: too many to find some that agree"
-    both = _combined(cell, code)
-    loose = [name for name, level in given_way.items() if len(np.unique(_combined(both, level))) > len(np.unique(both))]
-    if loose:
-        return f"too few items agree in all concepts but {concept!r}: {', '.join(loose)} cannot be held"
+    several = np.unique(_combined(cell, code), return_counts=True)[1] > 1
     known = (answers >= 0).sum(axis=1) >= 2
-    if not known.any():
-        return f"the declared concepts do not settle the answers: items that differ in {concept!r} alone have several"
+    if (answers == _OPEN).sum() > _CONTESTED * several.sum() or not known.any():
+        loose = f" ({', '.join(given_way)} cannot be held)" if given_way else ""
+        return f"the declared concepts do not settle the answers when {concept!r} is swapped{loose}"
     differs = [len(np.unique(row[row >= 0])) > 1 for row in answers[known]]
     return "" if any(differs) else f"no right answer depends on {concept!r}: nothing could follow it"
 
@@ -214,13 +233,13 @@ def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.unique(a * (b.max() + 1) + b, return_inverse=True)[1]
 
 
-def _table(task: Task, code: np.ndarray, cell: np.ndarray) -> Int[np.ndarray, "c l"]:
-    """Number of the answer in each cell at each level: below 0 where no item is there, or several say several."""
-    assert task.answers is not None
-    answer = np.unique(task.answers, return_inverse=True)[1]
+def _table(
+    given: Int[np.ndarray, " n"], code: Int[np.ndarray, " n"], cell: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, "c l"]:
+    """What is given in each cell at each level: below 0 where no item is there, or several say several."""
     out = np.full((cell.max() + 1, code.max() + 1), _MISSING)
-    for c, v, a in zip(cell, code, answer, strict=True):
-        out[c, v] = a if out[c, v] in (_MISSING, a) else _OPEN
+    for c, v, g in zip(cell, code, given, strict=True):
+        out[c, v] = g if out[c, v] in (_MISSING, g) else _OPEN
     return out
 
 

@@ -82,6 +82,16 @@ def test_a_sample_of_a_large_table_is_looked_up_as_far_as_it_goes():
     assert all(pair in there for pair in zip(a.tolist(), b.tolist(), strict=True))
 
 
+def test_a_code_of_the_total_does_not_pass_for_its_part():
+    p = 4
+    task, values = grid((p, p, 2), lambda a, b, c: 2 * (a + b) + c, concept_total=lambda a, b, c: float(a + b))
+    found = Counterfactuals.of(task, "a")
+    assert found.held == ("b", "c") and found.follows == ("total",)
+    pairs = found.pairs(every(task), every(task), limit=60)
+    gets = values[pairs.source, 0] + values[pairs.base, 1]
+    assert (values[pairs.source, :2].sum(axis=1) != gets).all()
+
+
 def test_matched_items_differ_in_the_concept_alone():
     task, values = grid((3, 2, 2), lambda a, b, c: a)
     found = Counterfactuals.of(task, "a")
@@ -123,9 +133,23 @@ def test_reasons_for_no_counterfactuals():
     frame = loose.frame.assign(answer=np.arange(len(values)) % 2)
     open_ = Task.from_frame(frame, performance="class", inputs=loose.inputs)
     assert "do not settle the answers" in reason(open_)
-    # Every value of b goes with one of a, but some of a with two of b: b neither varies within a nor is settled.
-    tied, _ = grid((2, 2), lambda a, b: a, copies=4, concept_b=lambda a, b: float(2 * a + b))
-    assert "b cannot be held" in reason(tied)
+    # In so few items of so many combinations a sum of three cannot be looked up: two parts do not settle it.
+    rng = np.random.default_rng(0)
+    parts = rng.integers(0, 30, (300, 3))
+    frame = pd.DataFrame(parts.astype(float), columns=[f"concept_{n}" for n in "abc"]).assign(answer=parts.sum(axis=1))
+    sparse = Task.from_frame(frame, performance="class", inputs=parts.astype(np.float32))
+    assert "do not settle the answers when 'a' is swapped (c cannot be held)" in reason(sparse)
+
+
+def test_what_tells_more_than_the_answer_needs_may_give_way():
+    # Six symbols are worth 0, 1 or 2; the answer is the worth of both. A total can be swapped though no symbol goes
+    # with each of its values.
+    worth = np.array([0, 0, 1, 1, 2, 2])
+    task, values = grid((6, 6), lambda a, b: worth[a] + worth[b], concept_total=lambda a, b: float(worth[a] + worth[b]))
+    found = Counterfactuals.of(task, "total")
+    assert found.held == ("a",) and found.follows == ("b",) and not found.reason
+    pairs = found.pairs(every(task), every(task), limit=30)
+    np.testing.assert_array_equal(pairs.right, worth[values[pairs.source]].sum(axis=1))
 
 
 def test_bad_names_and_tasks_are_refused():

@@ -23,3 +23,7 @@ class MismatchError(InputError):
 
 class StoreError(MechDecoupleError, OSError):
     """Activations on disk are damaged, incomplete, or cannot be written."""
+
+
+class BusyError(StoreError):
+    """Another process is writing there."""

@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mechdecouple.errors import StoreError
+from mechdecouple.errors import BusyError, StoreError
 
 FORMAT = "mechdecouple.activations/1"
 MANIFEST, IDS, BATCHES, TIMES = "manifest.json", "ids.json", "batches.json", "times.json"
@@ -141,7 +141,7 @@ def locked(folder: Path, what: str = "activations") -> Iterator[None]:
     """Holds ``folder`` for this process; the lock goes with the process, however it ends.
 
     Raises:
-        StoreError: another process is writing there; ``what`` it holds is named.
+        BusyError: another process is writing there; ``what`` it holds is named.
     """
     with one_line("opening", folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -149,7 +149,7 @@ def locked(folder: Path, what: str = "activations") -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(
+            raise BusyError(
                 f"{what} folder {str(folder)!r} is being written by another process; wait for it or choose another"
             ) from None
         yield

@@ -30,8 +30,8 @@ class PairRecipe(Recipe):
 
     Attributes:
         uniform: attention is held uniform, by queries held at zero: no head can choose where to look.
-        span: names of the functions of a symbol that the model may use; empty for all. Embedding and unembedding are
-            kept in their span, so that it can neither read nor answer by anything else.
+        span: names of the functions of the answer that the logits may be made of; empty for all. The unembedding is
+            kept in their span.
         d_model, d_mlp: widths.
     """
 
@@ -49,7 +49,7 @@ class PairRecipe(Recipe):
 
     @abstractmethod
     def functions(self) -> Float[np.ndarray, "v k"]:
-        """Orthonormal functions of a symbol that `span` names."""
+        """Orthonormal functions of the answer that `span` names."""
 
     @property
     def fitted(self) -> Bool[np.ndarray, "v v"]:
@@ -76,13 +76,12 @@ class PairRecipe(Recipe):
             for parameter in (model.blocks[0].attn.W_Q, model.blocks[0].attn.b_Q):
                 parameter.zero_()
         if self.span:
-            keep = self._projection
-            model.embed.W_E.copy_(keep @ model.embed.W_E)
             for parameter in (model.unembed.W_U, model.unembed.b_U):
-                parameter.copy_(parameter @ keep)
+                parameter.copy_(parameter @ self.projection)
 
     @cached_property
-    def _projection(self) -> Tensor:
+    def projection(self) -> Float[Tensor, "v v"]:
+        """Onto the functions that `span` names."""
         basis = torch.from_numpy(self.functions()).float()
         return basis @ basis.T
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from mechdecouple.tasks import Task
@@ -25,7 +27,7 @@ REPRESENTATIONS = ("trivial", "sign", *(str(k) for k in range(1, (N + 1) // 2)))
 
 @dataclasses.dataclass(frozen=True)
 class Composer(PairRecipe):
-    """A model of a ∘ b, trained on all pairs; ``span`` names the representations that it may use."""
+    """A model of a ∘ b, trained on all pairs; ``span`` names the representations that it may use, to read as well."""
 
     steps: int = 800
 
@@ -40,6 +42,12 @@ class Composer(PairRecipe):
     def functions(self) -> Float[np.ndarray, "v k"]:
         values, vectors = np.linalg.eigh(sum(projector(str(name)) for name in self.span))
         return vectors[:, values > 0.5]
+
+    @torch.no_grad()
+    def hold(self, model: Any) -> None:
+        super().hold(model)
+        if self.span:
+            model.embed.W_E.copy_(self.projection @ model.embed.W_E)
 
     def task(self, n: int | None = None, seed: int = 0) -> Task:
         return composition_task(n, seed)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from mechdecouple.tasks import Task
@@ -23,7 +25,7 @@ P = 31
 
 @dataclasses.dataclass(frozen=True)
 class Adder(PairRecipe):
-    """A model of a + b (mod 31); ``span`` names the frequencies (1 … 15) that it may use."""
+    """A model of a + b (mod 31); ``span`` names the frequencies (1 … 15) that its logits may be made of."""
 
     @property
     def table(self) -> Int[np.ndarray, "v v"]:
@@ -80,3 +82,22 @@ def frequency_shares(logits: Float[np.ndarray, "p p p"]) -> Float[np.ndarray, " 
 def key_frequencies(logits: Float[np.ndarray, "p p p"], least: float = 0.05) -> tuple[int, ...]:
     """The frequencies whose share is at least ``least``, in order."""
     return tuple(int(k) + 1 for k in np.flatnonzero(frequency_shares(logits) >= least))
+
+
+def attention_share(model: Any, seed: int = 0) -> float:
+    """How much of the logits of all pairs changes when each pair gets the attention pattern of another one.
+
+    Returns:
+        Mean squared change over the variances of both sets of logits, centred over the answers: 0 where attention
+        chooses nothing, 1 where the answers have nothing left in common.
+    """
+    v = model.cfg.d_vocab
+    tokens = torch.cartesian_prod(torch.arange(v), torch.arange(v))
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(v * v))
+    with torch.no_grad():
+        clean, swapped = (
+            model.run_with_hooks(tokens, fwd_hooks=[("blocks.0.attn.hook_pattern", edit)])[:, -1].double()
+            for edit in (lambda pattern, hook: pattern, lambda pattern, hook: pattern[order])
+        )
+    a, b = (x - x.mean(dim=1, keepdim=True) for x in (clean, swapped))
+    return float((a - b).square().mean() / (a.square().mean() + b.square().mean()))

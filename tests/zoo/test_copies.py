@@ -91,5 +91,5 @@ def test_models_that_cannot_be_copied_are_refused():
     with pytest.raises(ModelError, match="without normalisation"):
         copied(build(normed), "permuted")
     gated = {**normed, "normalization_type": None, "gated_mlp": True, "d_mlp": 4}
-    with pytest.raises(ModelError, match="know nothing of parameter 'blocks.0.mlp.W_gate'"):
+    with pytest.raises(ModelError, match=r"know nothing of parameter 'blocks.0.mlp.W_gate'"):
         copied(build(gated), "permuted")

@@ -37,6 +37,9 @@ from mechdecouple.structure.mechanism.signatures.variance_split import (
 )
 
 _INPUTS = 8
+"""Up to so many inputs each is an entry."""
+_CONCEPTS = 4
+"""Up to so many concepts each pair of them is an entry."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,8 @@ def add_split(made: Entries, rig: Rig) -> None:
         return
     for name, value in zip(split.concepts, split.main, strict=True):
         made.add(Entry(VARIANCE_SHARE, name), value, split.reason)
-    for pair, value in zip(split.pairs, split.interactions, strict=True):
+    few = len(split.concepts) <= _CONCEPTS
+    for pair, value in zip(split.pairs, split.interactions, strict=True) if few else ():
         made.add(Entry(VARIANCE_INTERACTION, " x ".join(pair)), value, split.reason)
     made.add(Entry(VARIANCE_REST), split.rest, split.reason)
 

@@ -12,9 +12,10 @@ from mechdecouple.tasks import Task
 
 
 def rig(n=40, classes=5, groups=None):
+    """Classes to choose among; the module has one more, which is never right and so no option."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, classes))
+        module = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, classes + 1))
     frame = pd.DataFrame({"id": [str(i) for i in range(n)], "answer": np.arange(n) % classes})
     if groups is not None:
         frame["group"] = groups
@@ -30,7 +31,7 @@ def jacobian(one):
         for k in range(3):
             step = torch.zeros(3, dtype=torch.float64)
             step[k] = 1e-5
-            change = (module(x + step) - module(x - step)) / 2e-5
+            change = ((module(x + step) - module(x - step)) / 2e-5)[:, :-1]
             out.append((change - change.mean(dim=1, keepdim=True)).numpy())
     module.float()
     return np.stack(out, axis=2)

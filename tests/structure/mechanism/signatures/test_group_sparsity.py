@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mechdecouple.structure.mechanism.signatures.group_basis import fourier_basis
+from mechdecouple.structure.mechanism.signatures.group_basis import fourier_basis, table_basis
 from mechdecouple.structure.mechanism.signatures.group_sparsity import (
     effective_blocks,
     group_sparsity,
@@ -33,6 +33,18 @@ def test_an_answer_without_nearly_right_ones_is_not_sparse():
     named = np.eye(P)[RIGHT]
     assert group_sparsity(spectrum(named - named.mean(axis=1, keepdims=True), BASIS), BASIS) == pytest.approx(0)
     assert np.isnan(spectrum(np.zeros((3, P)), BASIS)).all()
+
+
+def test_large_representations_are_no_less_sparse():
+    """The symmetries of a triangle have blocks of one and of four functions."""
+    members = [(flip, turn) for flip in (0, 1) for turn in range(3)]
+    number = {g: i for i, g in enumerate(members)}
+    table = np.array([[number[(f ^ g, (t + (-u if f else u)) % 3)] for g, u in members] for f, t in members])
+    basis = table_basis(table)
+    assert sorted(basis.sizes) == [1, 4]
+    assert group_sparsity(spectrum(np.eye(6) - 1 / 6, basis), basis) == pytest.approx(0)
+    one = basis.functions[:, basis.block == 1 + int(basis.sizes.argmax())].T
+    assert group_sparsity(spectrum(one, basis), basis) == pytest.approx(1)
 
 
 def test_overlap_of_frequencies_and_its_null():

@@ -41,6 +41,20 @@ def test_noise_of_the_items_is_taken_off_the_agreement_by_class():
     assert np.mean([f.within_a.value for f in found]) == pytest.approx(table / (1 + table), abs=0.03)
 
 
+def test_few_items_a_class_and_what_a_group_has_of_its_own_are_not_consistent():
+    """Three groups of two alike items for each right option, without any table: nothing but the groups repeats."""
+    found = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        group, right = np.repeat(np.arange(30), 2), np.repeat(np.arange(30) % M, 2)
+        values = rng.normal(size=(30, M))[group]
+        values -= values.mean(axis=1, keepdims=True)
+        logits, blocks = OptionLogits(values, right), jackknife_blocks(group, 2)
+        found.append([consistency(logits, g, blocks, shared=True)[0].value for g in (np.arange(60), group)])
+    alone, grouped = np.mean(found, axis=0)
+    assert alone > 0.15 and abs(grouped) < 0.04
+
+
 def test_unrelated_profiles_do_not_agree():
     tables = np.random.default_rng(1).normal(size=(2, M, M))
     both = wrong_options(profiles(0, 0.5, tables[0]), profiles(1, 0.5, tables[1]))

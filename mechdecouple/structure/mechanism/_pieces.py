@@ -17,7 +17,7 @@ from mechdecouple.structure.mechanism.signatures.gradient_symmetry import GRADIE
 from mechdecouple.structure.mechanism.signatures.variance_split import VARIANCE_REST, VARIANCE_SHARE
 from mechdecouple.structure.mechanism.signatures.wrong_options import wrong_options
 from mechdecouple.structure.mechanism.stitched import Direction, Stitching
-from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE
+from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE, NEAREST, STITCHING
 
 
 def route_pieces(a: Portrait, b: Portrait, seeds: Sequence[tuple[Portrait, Portrait]]) -> tuple[Evidence, ...]:
@@ -44,22 +44,29 @@ def wrong_options_piece(a: Portrait, b: Portrait) -> Evidence:
     """One less the correlation of both models' logits of wrong options."""
     found = wrong_options(a.clean, b.clean, a.rig.task.groups, shared=False, names=(a.name, b.name), permutations=0)
     distance = lacking(found.agreement, next(iter(found.reasons.values()), ""))
-    return Evidence(axis="variables", name="wrong options", distance=distance, within=0.05, beyond=0.5, settles=0.6)
+    return Evidence(axis="variables", name="wrong options", distance=distance, within=0.02, beyond=0.5, settles=0.6)
 
 
-def stitching_piece(stitching: Stitching | None, reason: str = "", yardstick: Sequence[Stitching] = ()) -> Evidence:
-    """How far the worst driven hook point of either model stays behind its self-stitch, at the best of the other's.
+def stitching_pieces(
+    stitching: Stitching | None, reason: str = "", yardstick: Sequence[Stitching] = ()
+) -> tuple[Evidence, Evidence]:
+    """How far a model stays behind its self-stitch when the other one drives it; the worse direction.
 
-    Every state on the way of one must follow from some state of the other, and the other way round. Being apart is no
-    evidence, unless seeds of one recipe (``yardstick``) drive each other so well that a map of this kind is known to
-    find what they share.
+    - stitching: at the hook point that is driven worst, from the best of the other's. Every state on the way of one
+      must follow from some state of the other. Being apart is no evidence, unless seeds of one recipe (``yardstick``)
+      drive each other so well that a map of this kind is known to find what they share;
+    - nearest states: at the hook point that is driven best. Something is shared where this is near, which speaks
+      against other variables; it does not make all of them the same.
     """
-    distance, detail = _stitched(stitching, reason)
-    spread = tuple(_stitched(s, "")[0].value for s in yardstick)
-    return Evidence(
-        axis="variables", name="stitching", distance=distance, within=0.2, beyond=0.5, detail=detail, fallible=True,
-        spread=tuple(s for s in spread if math.isfinite(s)),
-    )  # fmt: skip
+    facts = {"axis": "variables", "within": 0.2}
+    all_states, detail = _stitched(stitching, reason, min)
+    nearest, place = _stitched(stitching, reason, max)
+    spread = tuple(_stitched(s, "", min)[0].value for s in yardstick)
+    spread = tuple(s for s in spread if math.isfinite(s))
+    return (
+        Evidence(name=STITCHING, distance=all_states, beyond=0.5, fallible=True, spread=spread, detail=detail, **facts),
+        Evidence(name=NEAREST, distance=nearest, detail=place, **facts),
+    )
 
 
 def interchange_piece(maps: tuple[InterchangeMap, InterchangeMap] | None, reason: str = "") -> Evidence:
@@ -116,24 +123,25 @@ def _told(
     return (Estimate.undefined(reasons[0]), "") if math.isnan(found.value) and reasons else (found, name)
 
 
-def _stitched(stitching: Stitching | None, reason: str) -> tuple[Estimate, str]:
+def _stitched(stitching: Stitching | None, reason: str, pick: Callable[..., int]) -> tuple[Estimate, str]:
+    """The farther direction, each at the driven hook point that ``pick`` takes by its best transfer."""
     if stitching is None:
         return Estimate.undefined(reason or "the models were not stitched"), ""
-    found = [_least_driven(direction) for direction in stitching.directions]
+    found = [_driven(direction, pick) for direction in stitching.directions]
     unknown = [one for one in found if math.isnan(one[0].value)]
-    if unknown:
-        return unknown[0]
-    return max(found, key=lambda f: f[0].value)
+    return unknown[0] if unknown else max(found, key=lambda f: f[0].value)
 
 
-def _least_driven(direction: Direction) -> tuple[Estimate, str]:
+def _driven(direction: Direction, pick: Callable[..., int]) -> tuple[Estimate, str]:
     known = np.flatnonzero(direction.informative.any(axis=0))
     if not len(known):
         return Estimate.undefined(direction.sentence), ""
     best = {int(t): int(np.nanargmax(direction.transfer.value[:, t])) for t in known}
-    t = min(best, key=lambda t: float(direction.transfer.value[best[t], t]))
-    said = f"{direction.target} at {direction.target_points[t]} driven by {direction.source}"
-    return lacking(direction.transfer[best[t], t]), said
+    t = pick(best, key=lambda t: float(direction.transfer.value[best[t], t]))
+    source = f"{direction.source} at {direction.source_points[best[t]]}"
+    return lacking(
+        direction.transfer[best[t], t]
+    ), f"{source} drives {direction.target} at {direction.target_points[t]}"
 
 
 def _followed(a: InterchangeMap, b: InterchangeMap) -> Mapping[str, Replicates]:
@@ -146,8 +154,8 @@ def _followed(a: InterchangeMap, b: InterchangeMap) -> Mapping[str, Replicates]:
 
 
 _ROUTE: dict[str, tuple[Callable[[Portrait, Portrait], tuple[Estimate, str]], float, float, float]] = {
-    CAUSAL_PROFILE: (_profiles, 0.2, 0.2, 0.4),
-    "variance split": (_splits, 0.2, 0.4, math.inf),
+    CAUSAL_PROFILE: (_profiles, 0.2, 0.2, 0.6),
+    "variance split": (_splits, 0.2, 0.6, math.inf),
     "gradient symmetry": (_symmetries, 0.2, 0.25, math.inf),
 }
 """How each is measured, and its bounds: alike up to, apart beyond, settled beyond."""

@@ -16,7 +16,7 @@ from mechdecouple.results import Measurement, frame
 from mechdecouple.structure.mechanism._pieces import (
     interchange_piece,
     route_pieces,
-    stitching_piece,
+    stitching_pieces,
     wrong_options_piece,
 )
 from mechdecouple.structure.mechanism.cost import BUDGET, SWAPPED, Shares, stitched_points
@@ -141,15 +141,15 @@ def compare_portraits(
     shares, arms = Shares(budget), ((a, *seeds_a), (b, *seeds_b))
     stitching, reason = _stitch(a, b, shares, seed, progress)
     swapped, missing = _interchange(a, b, shares, seed, progress)
-    stitched, yardstick = stitching_piece(stitching, reason), list[Stitching]()
-    if stitched.defined and stitched.distance.low > stitched.beyond and all(len(arm) > 1 for arm in arms):
+    stitched, yardstick = stitching_pieces(stitching, reason), list[Stitching]()
+    if stitched[0].defined and stitched[0].distance.low > stitched[0].beyond and all(len(arm) > 1 for arm in arms):
         made = [_stitch(arm[0], arm[1], shares, seed, progress)[0] for arm in arms]
         yardstick = [one for one in made if one is not None]
-        stitched = stitching_piece(stitching, reason, yardstick)
+        stitched = stitching_pieces(stitching, reason, yardstick)
     evidence = (
         *route_pieces(a, b, [pair for arm in arms for pair in itertools.combinations(arm, 2)]),
         wrong_options_piece(a, b),
-        stitched,
+        *stitched,
         interchange_piece(None if swapped is None else swapped.maps, missing),
     )
     chance = a.at_chance or b.at_chance

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from mechdecouple.structure.mechanism.evidence import Axis, Evidence
 
 Answer = Literal["same", "other", "cannot tell"]
 CAUSAL_PROFILE = "causal profile"
 """The piece of evidence without which routes are never called the same."""
+STITCHING, NEAREST = "stitching", "nearest states"
+ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,11 @@ def judge(axis: Axis, evidence: Sequence[Evidence], reason: str = "") -> AxisVer
     the same. Then an axis is
 
     - **other** if two pieces say so, or one alone from so far apart that it settles the matter. On the variables' axis
-      no piece may say *same*: models that are driven by each other's activations hold something in common;
+      no piece may say *same*: models that drive each other at some place hold something in common;
     - **same** if a piece says so and none says other. On the route's axis the causal profile must be among those that
       say so, since what an answer depends on is what the route is; on the variables' axis no piece may be surely
-      unlike: models with the same waves but other uses of them drive each other, and differ in their wrong options;
+      unlike: models that hold the same waves but use them otherwise drive each other at some places, and differ in
+      others or in their wrong options;
     - **cannot tell** otherwise: pieces that contradict each other, a lone piece for other, none at all.
 
     Which pieces there are, and their bounds, stands in `_pieces`.

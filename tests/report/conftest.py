@@ -14,6 +14,7 @@ from mechdecouple.compare.many.gate import ManyGate
 from mechdecouple.report import write_results
 from mechdecouple.results import Estimate, Measurement
 from mechdecouple.structure import CCGP, PARTICIPATION_RATIO
+from mechdecouple.structure.mechanism.evidence import Evidence, evidence_frame
 
 NASTY = '<script>document.title="executed"</script> & "quotes" \\ {x} 100 % $\\alpha$ _under_'
 A, B = "tidy_7M", "fractured & <b>7M</b>"
@@ -348,19 +349,21 @@ def make_parts():
 
 
 def make_evidence():
-    columns = (
-        "axis", "evidence", "distance", "low", "high", "within", "beyond", "spread", "pairs_of_seeds", "says",
-        "settled", "detail", "reason",
-    )  # fmt: skip
-    nan, inf = math.nan, math.inf
-    rows = [
-        ("route", "causal profile", 0.5, 0.4, 0.6, 0.2, 0.2, 0.12, 2, "other", True, "L0 patterns", ""),
-        ("route", "variance split", 0.1, 0.05, 0.15, 0.2, 0.4, nan, 0, "same", False, "", ""),
-        ("route", "gradient symmetry", nan, nan, nan, 0.2, 0.25, nan, 0, "", False, "", "inputs are tensors"),
-        ("variables", "wrong options", 0.4, 0.35, 0.45, 0.05, 0.5, nan, 0, "", False, "", ""),
-        ("variables", "stitching", 0.6, 0.55, 0.7, 0.1, inf, nan, 0, "", False, "", ""),
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    """Pieces that say other, same, and nothing: not measured, between the bounds, and fallible."""
+
+    def piece(axis, name, value, **facts):
+        return Evidence(axis=axis, name=name, distance=near(value, 0.05), **facts)
+
+    nothing = Estimate.undefined("inputs are tensors, which have no positions")
+    return evidence_frame(
+        [
+            piece("route", "causal profile", 0.5, within=0.2, beyond=0.2, spread=(0.12, 0.1)),
+            piece("route", "variance split", 0.1, within=0.2, beyond=0.4),
+            Evidence(axis="route", name="gradient symmetry", distance=nothing, within=0.2, beyond=0.25),
+            piece("variables", "wrong options", 0.4, within=0.05, beyond=0.5),
+            piece("variables", "stitching", 0.6, within=0.1, beyond=0.5, fallible=True, spread=(0.9,)),
+        ]
+    )
 
 
 def calibration_rows():

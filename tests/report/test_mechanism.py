@@ -205,6 +205,15 @@ def test_evidence_shows_bounds_seeds_and_what_it_says(whole):
     draw_evidence(route.head(0), Figure().add_subplot(), "Route")
 
 
+def test_a_piece_whose_yardstick_fails_has_no_bound_to_be_apart(whole):
+    stitching = whole.evidence[whole.evidence.evidence == "stitching"]
+    ax = Figure().add_subplot()
+    draw_evidence(stitching, ax, "")
+    assert {line.get_marker() for line in ax.get_lines()} == {"None", "x", "v"}
+    assert [round(bar.get_width(), 3) for bar in ax.patches] == [0.1], "its seeds widen nothing"
+    assert {mark.get_label() for mark in marks(stitching)} == {"says nothing", "alike", "between seeds"}
+
+
 def test_the_page_tells_what_speaks_for_and_against(results):
     text = (results / "report.html").read_text(encoding="utf-8")
     section = text.partition('<section aria-labelledby="mechanism">')[2].partition("</section>")[0]

@@ -22,7 +22,7 @@ def draw_evidence(pieces: Table, ax: Axes, title: str, room: int = 0) -> None:
     """One line a piece, from above.
 
     Args:
-        pieces: columns evidence, distance, low, high, within, beyond, spread, says (``evidence_frame``).
+        pieces: columns evidence, distance, low, high, alike, apart, spread, says (``evidence_frame``).
         room: lines that there is room for.
     """
     if not len(pieces):
@@ -54,12 +54,11 @@ def _bounds(ax: Axes, y: float, row) -> None:
     """Up to where a distance counts as alike, from where as apart, and how far two seeds of one recipe lie apart."""
     if not math.isfinite(row.distance):
         return
-    spread = row.spread if math.isfinite(row.spread) else 0.0
-    if math.isfinite(row.within):
-        ax.barh(y, max(row.within, spread), height=0.78, color=BAND, linewidth=0, zorder=0)
-    if math.isfinite(row.beyond):
-        ax.plot([max(row.beyond, spread)] * 2, [y - 0.39, y + 0.39], color=GREY, linewidth=0.9, zorder=1)
-        ax.plot([max(row.beyond, spread) + 0.012], [y], ">", color=GREY, markersize=3, zorder=1)
+    if math.isfinite(row.alike):
+        ax.barh(y, row.alike, height=0.78, color=BAND, linewidth=0, zorder=0)
+    if math.isfinite(row.apart):
+        ax.plot([row.apart] * 2, [y - 0.39, y + 0.39], color=GREY, linewidth=0.9, zorder=1)
+        ax.plot([row.apart + 0.012], [y], ">", color=GREY, markersize=3, zorder=1)
     if math.isfinite(row.spread):
         ax.plot([row.spread], [y + 0.2], "v", color=GREY, markersize=3.5, zorder=1)
 
@@ -74,9 +73,9 @@ def marks(pieces: Table) -> list[Line2D | Patch]:
                markeredgecolor="black" if said else GREY, markersize=4.2)
         for said, (marker, face, label) in SAYS.items() if said in set(drawn.says)
     ]  # fmt: skip
-    if (drawn.within > -math.inf).any():
+    if (drawn.alike > -math.inf).any():
         made.append(Patch(color=BAND, label="alike"))
-    if (drawn.beyond < math.inf).any():
+    if (drawn.apart < math.inf).any():
         made.append(Line2D([], [], linestyle="none", marker=">", color=GREY, markersize=4, label=_APART))
     if drawn.spread.notna().any():
         made.append(Line2D([], [], linestyle="none", marker="v", color=GREY, markersize=4, label="between seeds"))

@@ -63,16 +63,26 @@ class Evidence:
         """``same`` if the whole interval counts as alike, ``other`` if the whole interval counts as apart."""
         if not self.defined:
             return ""
-        if self.distance.high <= self._against(self.within):
+        if self.distance.high <= self.alike:
             return "same"
+        return "other" if self.distance.low > self.apart else ""
+
+    @property
+    def alike(self) -> float:
+        """Up to here the models count as alike, seeds considered."""
+        return self._against(self.within)
+
+    @property
+    def apart(self) -> float:
+        """From here they count as apart, seeds considered; infinite where being apart is no evidence."""
         if self.fallible and not (self.spread and max(self.spread) <= self.within):
-            return ""
-        return "other" if self.distance.low > self._against(self.beyond) else ""
+            return math.inf
+        return self._against(self.beyond)
 
     @property
     def unlike(self) -> bool:
         """Whether the whole interval lies beyond what counts as alike, be that evidence or not."""
-        return self.defined and math.isfinite(self.within) and self.distance.low > self._against(self.within)
+        return self.defined and math.isfinite(self.within) and self.distance.low > self.alike
 
     @property
     def settled(self) -> bool:
@@ -103,14 +113,14 @@ class Evidence:
         d = self.distance
         return {
             "axis": self.axis, "evidence": self.name, "distance": d.value, "low": d.low, "high": d.high,
-            "within": self.within, "beyond": self.beyond, "spread": max(self.spread, default=math.nan),
-            "pairs_of_seeds": len(self.spread), "says": self.says, "settled": self.settled, "detail": self.detail,
+            "within": self.within, "beyond": self.beyond, "alike": self.alike, "apart": self.apart,
+            "spread": max(self.spread, default=math.nan), "pairs_of_seeds": len(self.spread), "says": self.says, "settled": self.settled, "detail": self.detail,
             "reason": d.reason,
         }  # fmt: skip
 
 
 def evidence_frame(pieces: Sequence[Evidence]) -> pd.DataFrame:
     """A table, one row a piece."""
-    columns = ["axis", "evidence", "distance", "low", "high", "within", "beyond", "spread", "pairs_of_seeds", "says",
-               "settled", "detail", "reason"]  # fmt: skip
+    columns = ["axis", "evidence", "distance", "low", "high", "within", "beyond", "alike", "apart", "spread",
+               "pairs_of_seeds", "says", "settled", "detail", "reason"]  # fmt: skip
     return pd.DataFrame([piece.row() for piece in pieces], columns=columns)

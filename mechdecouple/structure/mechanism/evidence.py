@@ -114,8 +114,8 @@ class Evidence:
         return {
             "axis": self.axis, "evidence": self.name, "distance": d.value, "low": d.low, "high": d.high,
             "within": self.within, "beyond": self.beyond, "alike": self.alike, "apart": self.apart,
-            "spread": max(self.spread, default=math.nan), "pairs_of_seeds": len(self.spread), "says": self.says, "settled": self.settled, "detail": self.detail,
-            "reason": d.reason,
+            "spread": max(self.spread, default=math.nan), "pairs_of_seeds": len(self.spread), "says": self.says,
+            "settled": self.settled, "detail": self.detail, "reason": d.reason,
         }  # fmt: skip
 
 

@@ -107,6 +107,11 @@ class Stage:
         # A copy that is made outside of inference mode may take part in gradients.
         return {point: values.clone() for point, values in made.items()}, answers
 
+    def n_tokens(self, place: Place) -> int:
+        """Tokens whose features stand in one vector there; 1 for tensor inputs."""
+        encoded = self.rig.encoded
+        return 1 if encoded is None or place.position != "all" else int(encoded.lengths[0])
+
     def activations(self, place: Place, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
         """What passed a place on rows of the task, tokens and features in one vector."""
         return self.taken(place, rows).double().cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,26 +11,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechdecouple.errors import InputError
-from mechdecouple.probes.splits import grouped_folds
 from mechdecouple.stats import Replicates
 from mechdecouple.structure.mechanism import _rotation
+from mechdecouple.structure.mechanism._directions import UNSEEN_FROM, Directions, Part, at_random, principal
 from mechdecouple.structure.mechanism._interchanged import METHODS, SCORES, Interchange, Method
 from mechdecouple.structure.mechanism._stage import Place, Stage
 from mechdecouple.structure.mechanism._swap_scores import scores
 from mechdecouple.structure.mechanism.counterfactuals import Counterfactuals, declared
-from mechdecouple.structure.mechanism.subspaces import (
-    between_levels,
-    level_operator,
-    of_differences,
-    random_frames,
-    rank,
-    read_level,
-    shuffled_frames,
-    span_of_differences,
-)
+from mechdecouple.structure.mechanism.subspaces import read_level, span_of_differences
 from mechdecouple.tasks import Task
 
-_FOLDS, _FRAMES, _UNSEEN_FROM = 3, 8, 5
+_FRAMES = 8
 _MOST_DIRECTIONS = 64
 _CROSSED, _PURE = 0.5, 0.5
 
@@ -61,20 +52,19 @@ class Swaps:
             return
         self._part = stage.rig.select(self.pairs.base)
         self.settles = bool(self.pairs.crossed[self.pairs.changes].mean() < _CROSSED)
-        code, others, n_levels = self.table.code[stage.fit], self.table.others()[stage.fit], len(self.table.values)
-        half = _half(code, task.groups[stage.fit], seed)
-        self._means = level_operator(code, others, n_levels)
-        self._halves = [(half == h, level_operator(code[half == h], others[half == h], n_levels)) for h in (0, 1)]
-        self._unseen = _without(code, others, n_levels, seed)
+        fit = stage.fit
+        self._directions = Directions(
+            self.table.code[fit], self.table.others()[fit], len(self.table.values), task.groups[fit], seed
+        )
 
     @property
     def cost(self) -> int:
         """Item passes at one place, untrained."""
         return 0 if self.reason else cell_cost(self.stage.rig.task, self.concept, len(self.pairs))
 
-    def rank(self, place: Place) -> tuple[int, float]:
-        """Directions that repeat, and the share of the variance that does; costs no passes but the recording."""
-        return self._rank(self.stage.activations(place, self.stage.fit))
+    def repeats(self, place: Place) -> float:
+        """Share of the variance at a place that is the concept's; costs no passes but the recording."""
+        return self._directions.repeats(self.stage.activations(place, self.stage.fit))
 
     def at(self, place: Place, method: Method = "mean_difference", k: int | None = None) -> Interchange:
         """Swap at one place."""
@@ -86,18 +76,19 @@ class Swaps:
             return self._nothing(place, method, self.reason)
         stage, fit, code = self.stage, self.stage.fit, self.table.code
         X = stage.activations(place, fit)
+        parts = self._directions.parts(X, stage.n_tokens(place), k)
         try:
-            best, repeats = self._rank(X)
-            found = self._frame(place, X, method, k or best)
+            found = self._frame(place, X, method, parts)
         except InputError as error:
             return self._nothing(place, method, str(error))
         n, rng = len(self.pairs), np.random.default_rng(self.seed)
-        pure = self._purity(X, found)
+        pure = self._directions.purity(X, found)
         if self.settles and pure < _PURE:
-            drawn = shuffled_frames(_FRAMES, len(found), self._means, X, rng)
+            drawn = self._directions.shuffled(_FRAMES, X, parts, rng)
         else:
-            drawn = random_frames(_FRAMES, len(found), X.shape[1], rng)
-        frames, of = self._anew(X, method, len(found))
+            drawn = at_random(_FRAMES, parts, X.shape[1], rng)
+        frames = None if method == "rotation" else self._directions.unseen(X, parts)
+        of = np.full(n, -1) if frames is None else self._directions.fold[code[self.pairs.source]]
 
         def swapped(these: np.ndarray, which: np.ndarray) -> np.ndarray:
             return stage.replaced(place, self.pairs, self._part, _along(these, which))
@@ -115,50 +106,26 @@ class Swaps:
         read = read_level(X, code[fit], found, stage.activations(place, stage.test)) == code[stage.test]
         groups = stage.rig.task.groups[self.pairs.base]
         return Interchange(
-            **self._facts(place, method), k=len(found), readable=float(read.mean()), repeats=repeats, pure=pure,
+            **self._facts(place, method), k=len(found), readable=float(read.mean()), pure=pure,
+            repeats=self._directions.repeats(X),
             scores=scores(outcomes, self.pairs.changes, of >= 0, groups, self.seed),
         )  # fmt: skip
 
-    def _rank(self, X: Float[np.ndarray, "f d"]) -> tuple[int, float]:
-        k, scatter = rank(*self._half_means(X))
-        variance = float(((X - X.mean(axis=0)) ** 2).sum(axis=1).mean())
-        return k, scatter / variance if variance > 0 else 0.0
-
-    def _purity(self, X: Float[np.ndarray, "f d"], found: Float[np.ndarray, "k d"]) -> float:
-        """Share of the variance along the directions that is the concept's and repeats between groups."""
-        one, other = (means @ found.T for means in self._half_means(X))
-        return float((one * other).sum() / (X @ found.T).var(axis=0).sum())
-
-    def _half_means(self, X: Float[np.ndarray, "f d"]) -> tuple[Float[np.ndarray, "l d"], Float[np.ndarray, "l d"]]:
-        (rows, operator), (other_rows, other) = self._halves
-        return operator @ X[rows], other @ X[other_rows]
-
-    def _frame(self, place: Place, X: Float[np.ndarray, "f d"], method: Method, k: int) -> Float[np.ndarray, "k d"]:
-        means = between_levels(self._means @ X, k)
+    def _frame(
+        self, place: Place, X: Float[np.ndarray, "f d"], method: Method, parts: Sequence[Part]
+    ) -> Float[np.ndarray, "k d"]:
         if method == "mean_difference":
-            return means
+            return self._directions.between(X, parts)
         fit = self.stage.fit
         at = {int(row): i for i, row in enumerate(fit)}
         matched = self.table.matched(fit, self.seed)
         differences = np.array([X[at[int(b)]] - X[at[int(a)]] for a, b in matched]).reshape(len(matched), X.shape[1])
         if method == "pca":
-            return of_differences(differences, k)
-        within = span_of_differences(differences, max(_MOST_DIRECTIONS, k))
+            return principal(differences, parts)
+        start = self._directions.between(X, parts)
+        within = span_of_differences(differences, max(_MOST_DIRECTIONS, len(start)))
         pairs = self.table.pairs(fit, fit, len(fit), self.seed)
-        return _rotation.trained_frame(self.stage, place, pairs, means[: len(within)], within, self.seed)
-
-    def _anew(
-        self, X: Float[np.ndarray, "f d"], method: Method, k: int
-    ) -> tuple[Float[np.ndarray, "g k d"] | None, Int[np.ndarray, " m"]]:
-        """Directions found without some values, and which of them each pair is swapped along; None, -1: not at all."""
-        if method == "rotation" or not self._unseen:
-            return None, np.full(len(self.pairs), -1)
-        frames = np.zeros((len(self._unseen), k, X.shape[1]))
-        fold = np.zeros(len(self.table.values), np.int64)
-        for f, (left_out, rows, operator) in enumerate(self._unseen):
-            directions = between_levels(operator @ X[rows], k)
-            frames[f, : len(directions)], fold[left_out] = directions, f
-        return frames, fold[self.table.code[self.pairs.source]]
+        return _rotation.trained_frame(self.stage, place, pairs, start[: len(within)], within, self.seed)
 
     def _facts(self, place: Place, method: Method) -> dict:
         table = self.table
@@ -184,7 +151,7 @@ class Swaps:
 
 def cell_cost(task: Task, concept: str, tested: int, method: Method = "mean_difference") -> int:
     """Item passes of swapping a concept on so many items at one more place."""
-    unseen = method != "rotation" and len(np.unique(declared(task)[concept])) >= _UNSEEN_FROM
+    unseen = method != "rotation" and len(np.unique(declared(task)[concept])) >= UNSEEN_FROM
     return tested * (3 + unseen) + (_rotation.COST if method == "rotation" else 0)
 
 
@@ -201,22 +168,3 @@ def _along(frames: Float[np.ndarray, "g k d"], which: Int[np.ndarray, " m"]) -> 
         return out
 
     return move
-
-
-def _without(
-    code: np.ndarray, others: np.ndarray, n_levels: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each of three parts of the levels: the levels, the rows of the other levels, and the operator of those."""
-    if n_levels < _UNSEEN_FROM:
-        return []
-    fold, made = np.random.default_rng(seed).permutation(np.arange(n_levels) % _FOLDS), []
-    for f in range(_FOLDS):
-        rows = np.flatnonzero(fold[code] != f)
-        made.append((np.flatnonzero(fold == f), rows, level_operator(code[rows], others[rows], n_levels)))
-    return made
-
-
-def _half(code: np.ndarray, groups: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:
-    if len(np.unique(groups)) < 2:
-        return np.arange(len(groups)) % 2
-    return grouped_folds(code.astype(float), groups, 2, seed)

@@ -39,7 +39,8 @@ def interchange(
         method: ``mean_difference`` (scatter between the levels' means, the other concepts standing still), ``pca``
             (of differences of items that agree in all else), or ``rotation`` (trained from the first, within the
             second; costs ``interchange_cost``).
-        k: directions; default: those that hold 99 % of the scatter between levels that repeats in other groups.
+        k: directions of each token; default: those that hold 99 % of the scatter between levels that repeats in other
+            groups.
         limit: pairs of held-out items to try it on; five times as many items serve to find the directions.
 
     Returns:

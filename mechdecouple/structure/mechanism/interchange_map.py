@@ -215,7 +215,7 @@ def _single(
         for position in stage.positions():
             if position != together:
                 place = stage.place(cell.place.hook_point, position)
-                found.setdefault(cell.concept, []).append((swaps[cell.concept].rank(place)[1], place))
+                found.setdefault(cell.concept, []).append((swaps[cell.concept].repeats(place), place))
     order = []
     for concept, places in found.items():
         places.sort(key=lambda p: -p[0])

@@ -95,13 +95,6 @@ def random_frames(n: int, k: int, d: int, rng: np.random.Generator) -> Float[np.
     return np.linalg.qr(rng.normal(size=(n, d, min(k, d))))[0].transpose(0, 2, 1)
 
 
-def shuffled_frames(
-    n: int, k: int, operator: Float[np.ndarray, "l m"], X: Float[np.ndarray, "m d"], rng: np.random.Generator
-) -> Float[np.ndarray, "n k d"]:
-    """``n`` subspaces found as `between_levels` finds them, with the activations shuffled among the rows."""
-    return np.stack([between_levels(operator @ X[rng.permutation(len(X))], k) for _ in range(n)])
-
-
 def read_level(
     X: Float[np.ndarray, "n d"],
     code: Int[np.ndarray, " n"],

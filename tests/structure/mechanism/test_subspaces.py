@@ -9,7 +9,6 @@ from mechdecouple.structure.mechanism.subspaces import (
     random_frames,
     rank,
     read_level,
-    shuffled_frames,
 )
 
 
@@ -95,15 +94,6 @@ def test_frames_are_orthonormal_and_random_ones_hold_their_share(rng):
     held = ((frames @ np.eye(12)[0]) ** 2).sum(axis=1)
     assert held.mean() == pytest.approx(3 / 12, abs=0.03)
     assert random_frames(2, 9, 4, rng).shape == (2, 4, 4)
-
-
-def test_shuffled_frames_hold_the_most_of_what_varies_and_nothing_of_the_concept(rng):
-    concept, loud = orthonormal(rng, 2, 10)
-    code = np.arange(200) % 2
-    X = 0.3 * code[:, None] * concept + 5 * rng.normal(size=(200, 1)) * loud
-    frames = shuffled_frames(50, 1, level_operator(code), X, rng)
-    assert ((frames[:, 0] @ loud) ** 2).mean() > 0.9
-    assert ((frames[:, 0] @ concept) ** 2).mean() < 0.1
 
 
 def test_level_is_read_where_its_mean_is_nearest(rng):

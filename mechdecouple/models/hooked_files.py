@@ -68,7 +68,8 @@ def save_hooked(model: Any, directory: str | Path) -> Path:
     Either all files appear in the directory or none; `load_pretrained` reads it back.
 
     Raises:
-        ModelError: not a HookedTransformer, or the directory cannot be written.
+        ModelError: not a HookedTransformer, one with permanent hooks (they are no weights, and would be lost), or the
+            directory cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -80,6 +81,10 @@ def save_hooked(model: Any, directory: str | Path) -> Path:
     fields["normalization_type"] = model.cfg.normalization_type
     if (coefficient := getattr(model, "attention_coefficient", 1.0)) != 1.0:
         fields["attn_coeff"] = coefficient
+    elif hooked := [name for name, point in model.hook_dict.items() if any(h.is_permanent for h in point.fwd_hooks)]:
+        raise ModelError(
+            f"cannot save a HookedTransformer with a permanent hook at {hooked[0]!r}: it is no weight and would be lost"
+        )
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if not _rebuilt(k)}
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -92,11 +92,14 @@ def export(name: str, directory: str | Path, seed: int = 0) -> Path:
     directory.
 
     Raises:
-        ModelError: no trained model of that name, or the directory cannot be written.
+        ModelError: no trained model of that name, one that is more than its weights in that format (a plain module,
+            or under an attention mask), or the directory cannot be written.
     """
     items = find(name).task().frame
     target = save_hooked(load(name, seed), directory)
     table = items.assign(choices=["|".join(options) for options in items["choices"]])
+    if "tokens" in items:
+        table["tokens"] = [" ".join(map(str, tokens)) for tokens in items["tokens"]]
     try:
         table.to_csv(target / "task.csv", index=False)
     except OSError as error:

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from mechdecouple import zoo
+from mechdecouple.models import load_pretrained
+from mechdecouple.tasks import Task
 from mechdecouple.zoo._pairs import fitted, pair_logits
-from mechdecouple.zoo.modular import P, Adder, adder_task, attention_share, frequency_shares, key_frequencies, waves
+from mechdecouple.zoo.modular import Adder, P, adder_task, attention_share, frequency_shares, key_frequencies, waves
 
 SHIPPED = (("clock", 0), ("clock", 1), ("clock", 3), ("pizza", 0), ("pizza", 1))
 
@@ -40,6 +42,15 @@ def test_the_task_is_the_table():
     assert len(task) == P * P and len(np.unique(task.groups)) == P * (P + 1) // 2
     assert task.groups[a * P + b == 5][0] == task.groups[(a == 5) & (b == 0)][0]
     assert len(zoo.task("pizza", n=50)) == 50 and zoo.task("pizza").fingerprint == task.fingerprint
+
+
+def test_exported_models_answer_alike(tmp_path):
+    """Where attention is held uniform, the weights say so."""
+    target = zoo.export("pizza", tmp_path / "out")
+    assert Task.from_file(target / "task.csv").fingerprint == zoo.task("pizza").fingerprint
+    with torch.no_grad():
+        inside, outside = (m.module(tokens()) for m in (zoo.load("pizza"), load_pretrained(target)))
+    torch.testing.assert_close(outside, inside, rtol=0, atol=0)
 
 
 def test_shares_of_a_planted_wave():

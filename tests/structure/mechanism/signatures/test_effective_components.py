@@ -14,5 +14,9 @@ def test_it_counts_components_of_equal_effect():
         assert effective_components(7 * effect[::-1]) == pytest.approx(m)
 
 
+def test_small_effects_count_by_their_squares():
+    assert effective_components(np.array([[2.0, -2.0], [1.0, 1.0]])) == pytest.approx(25 / 17)
+
+
 def test_without_any_effect_there_is_no_number():
     assert np.isnan(effective_components(np.zeros((3, 10))))

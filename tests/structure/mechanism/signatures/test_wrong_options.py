@@ -55,6 +55,14 @@ def test_few_items_a_class_and_what_a_group_has_of_its_own_are_not_consistent():
     assert alone > 0.15 and abs(grouped) < 0.04
 
 
+def test_three_alike_items_a_class_are_wholly_consistent():
+    right = np.repeat(np.arange(M), 3)
+    values = np.random.default_rng(0).normal(size=(M, M))[right]
+    logits = OptionLogits(values - values.mean(axis=1, keepdims=True), right)
+    value, _ = consistency(logits, np.arange(30), jackknife_blocks(np.arange(30)), shared=True)
+    assert value.value == pytest.approx(1)
+
+
 def test_unrelated_profiles_do_not_agree():
     tables = np.random.default_rng(1).normal(size=(2, M, M))
     both = wrong_options(profiles(0, 0.5, tables[0]), profiles(1, 0.5, tables[1]))

@@ -51,7 +51,7 @@ class Paths:
         effect: [p, n] drop of the right option's centred logit; share: [p] of the answer that depends on the path;
             accuracy: [p] left without it.
         attributed: [p, n] the effect to first order, where the budget did not hold all paths.
-        passes: item passes it took.
+        passes: item passes it took; they do not count in the rig it was made from.
     """
 
     name: str
@@ -140,8 +140,8 @@ def paths(
     """
     nodes = _nodes(rig, components)
     rows, wanted = sampled(rig.task.groups, limit, seed), _links(rig, nodes)
-    rig, budget = rig.select(rows) if len(rows) < len(rig) else rig, budget // len(rows)
-    before, straight = rig.passes, len(nodes)
+    rig, budget = rig.select(rows), budget // len(rows)
+    straight = len(nodes)
     attributed, chosen = None, wanted
     if 1 + straight + len(wanted) > budget:
         count = budget - 1 - straight - PASSES - straight
@@ -168,7 +168,7 @@ def paths(
                 scores[u, v] = scorer.score(rig.read(restoring([nodes[v]], changed)), drawn=ablation == "resample")
                 shown.update()
     return _result(rig, nodes, [*wanted, *((u, None) for u in range(straight))], scores, scorer, ablation, attributed,
-                   rig.passes - before)  # fmt: skip
+                   rig.passes)  # fmt: skip
 
 
 def paths_cost(

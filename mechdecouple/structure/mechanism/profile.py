@@ -64,7 +64,7 @@ class CausalProfile:
         clean_accuracy, clean_difference: without ablation.
         attributed: [c, n] effect of the first ablation to first order, where the budget did not hold all parts.
         alone: share of rows without another of their length, which mean and resample ablation leave as they are.
-        passes: item passes it took.
+        passes: item passes it took; they do not count in the rig it was made from.
     """
 
     name: str
@@ -205,8 +205,7 @@ def causal_profile(
     """
     parts = tuple(components) if components is not None else find_components(rig)
     rows, count = schedule(rig, parts, ablations, budget, limit, seed)
-    rig = rig.select(rows) if len(rows) < len(rig) else rig
-    before = rig.passes
+    rig = rig.select(rows)
     attributed = attribution(rig, parts, ablation=ablations[0], seed=seed) if count < len(parts) else None
     chosen = ranked(parts, attributed)[:count]
     scorer, scores, alone = None, dict[tuple[int, int], Score](), 0.0
@@ -238,7 +237,7 @@ def causal_profile(
         ),
         clean_accuracy=scorer.mean(rig.clean.correct, share_of_items=True),
         clean_difference=scorer.mean(rig.clean.difference),
-        attributed=attributed, alone=alone, passes=rig.passes - before,
+        attributed=attributed, alone=alone, passes=rig.passes,
     )  # fmt: skip
 
 

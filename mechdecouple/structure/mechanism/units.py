@@ -60,7 +60,7 @@ class Census:
             (the effect rises when others are removed), ``working``, or ``untested`` where the budget was spent.
         alone: [u] mean squared change of the centred logits over their variance, when the unit is ablated.
         without: [u] the most it changes them when half of the others are ablated, too. NaN where untested.
-        passes: item passes it took.
+        passes: item passes it took; they do not count in the rig it was made from.
     """
 
     name: str
@@ -160,8 +160,8 @@ def census(
     if not parts or splits < 1:
         raise InputError(f"{len(parts)} units in {splits} splits: expected at least one of each")
     rows = sampled(rig.task.groups, limit, seed)
-    rig = rig.select(rows) if len(rows) < len(rig) else rig
-    before, rng = rig.passes, np.random.default_rng(seed)
+    rig = rig.select(rows)
+    rng = np.random.default_rng(seed)
     tape = rig.tape(hook_points(parts))
     active = np.array([_varies(part, tape) for part in parts])
     holds = _holds(budget, len(rows), splits)
@@ -188,7 +188,7 @@ def census(
                     without[u] = np.fmax(without[u], _changed(least, edited) / scale)
                     shown.update()
     state = states(active, alone, without, floor / len(parts), rise)
-    return Census(rig.name, tuple(parts), ablation, len(rows), state, alone, without, rig.passes - before)
+    return Census(rig.name, tuple(parts), ablation, len(rows), state, alone, without, rig.passes)
 
 
 def census_cost(

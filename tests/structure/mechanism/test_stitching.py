@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,8 +8,10 @@ from torch import nn
 
 from mechdecouple.errors import InputError, MismatchError, ModelError
 from mechdecouple.models import build, wrap
+from mechdecouple.stats import Replicates
 from mechdecouple.structure.mechanism._driving import Side, driving
 from mechdecouple.structure.mechanism.rig import Rig
+from mechdecouple.structure.mechanism.stitched import Direction
 from mechdecouple.structure.mechanism.stitching import plan_stitching
 from mechdecouple.structure.mechanism.stitching import stitch as stitch_within
 from mechdecouple.tasks import Task
@@ -314,14 +318,47 @@ def test_prompts_of_unequal_length_are_driven_at_their_ends_and_it_is_said():
     assert made.forward.kept[0, 0].value > 0.9
 
 
-def test_driving_ends_of_prompts_with_their_own_activations_changes_nothing():
+def test_driving_the_ends_of_prompts_gives_what_is_put_there():
     one = Rig(transformer(1), ragged())
-    side = Side(one, ("blocks.0.hook_resid_mid",), np.arange(len(one)), 0)
+    side = Side(one, ("blocks.0.hook_resid_post",), np.arange(len(one)), 0)
     point, values = next(iter(side.values.items()))
     same = one.read(driving(point, values, side.stretch))
     np.testing.assert_allclose(same.values, one.clean.values, atol=1e-5)
-    other = one.read(driving(point, values.roll(1, dims=0), side.stretch))
-    assert np.abs(other.values - one.clean.values).max() > 0.01
+    shifted = one.read(driving(point, values.roll(1, dims=0), side.stretch))
+    np.testing.assert_allclose(shifted.values, np.roll(one.clean.values, 1, axis=0), atol=1e-5)
     rows = np.arange(7, 90, 4)
     some = one.select(rows).read(driving(point, values[rows], side.stretch.select(rows)))
     np.testing.assert_allclose(some.values, one.clean.values[rows], atol=1e-5)
+
+
+def direction(driven, ceiling, random=0.1, answer=0.1, spread=0.01):
+    """One pair of layers; numbers with a small jackknife spread."""
+    around = spread * np.linspace(-1, 1, 10)
+
+    def replicates(value, shape):
+        return Replicates(np.full(shape, value), (value + around).reshape(10, *[1] * len(shape)), "jackknife", 40)
+
+    pair, one = (1, 1), (1,)
+    return Direction(
+        "a", "b", ("x",), ("y",), accuracy=replicates(driven, pair), kept=replicates(0.5, pair),
+        random=replicates(random, one), answer=replicates(answer, one), ceiling=replicates(ceiling, one),
+        clean=replicates(1.0, ()),
+    )  # fmt: skip
+
+
+def test_how_far_a_stitch_gets_decides_what_it_says():
+    assert direction(0.95, 1.0).works.all() and direction(0.95, 1.0).works_partly.all()
+    assert not direction(0.5, 1.0).works.any() and direction(0.5, 1.0).works_partly.all()
+    assert not direction(0.2, 1.0).works_partly.any()
+    assert direction(0.55, 1.0, answer=0.1).transfer.value.item() == pytest.approx(0.5)
+    assert direction(0.55, 1.0, random=0.3, answer=0.1).floor.value.item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("ceiling", "answer", "spread"), [(0.6, 0.5, 0.01), (1.0, 1.0, 0.01), (0.9, 0.5, 5.0)])
+def test_a_self_stitch_near_the_controls_is_not_informative(ceiling, answer, spread):
+    one = direction(1.0, ceiling, answer=answer, spread=spread)
+    # Replicates that move together would cancel.
+    flipped = dataclasses.replace(
+        one, ceiling=Replicates(one.ceiling.value, one.ceiling.replicates[::-1], "jackknife", 40)
+    )
+    assert not flipped.informative.any() and not flipped.works.any()

@@ -37,7 +37,7 @@ class OptionLogits:
         Raises:
             InputError: the answers have no options, or an item has fewer than two.
         """
-        reason = no_options(answers, task)
+        reason = no_options(answers, task, classes)
         if reason:
             raise InputError(reason)
         logp, right = answers.logp, right_options(task)
@@ -92,12 +92,12 @@ def right_options(task: Task) -> Int[np.ndarray, " n"]:
     return np.array([c.index(a) for c, a in zip(task.choices, task.answers.tolist(), strict=True)], np.int64)
 
 
-def no_options(answers: Answers, task: Task) -> str:
-    """Why the answers of a task cannot be written as logits of options; empty where they can."""
+def no_options(answers: Answers, task: Task, classes: Int[np.ndarray, " m"] | None = None) -> str:
+    """Why the answers of a task cannot be written as logits of options (or ``classes``); empty where they can."""
     if answers.reason:
         return answers.reason
     if answers.logp is None or task.performance not in ("choice", "class"):
         return f"answers read as {answers.unit} of a task of performance {task.performance!r} have no few options"
-    if task.performance == "class" and len(np.unique(right_options(task))) < 2:
+    if task.performance == "class" and len(np.unique(right_options(task)) if classes is None else classes) < 2:
         return "all items have one class: there is no other answer to tell the right one from"
     return ""

@@ -166,6 +166,13 @@ def test_answers_without_options_are_refused():
         _ = Rig(wrap(Sum(), name="sum"), task).clean
 
 
+def test_a_part_of_the_items_keeps_the_classes_of_all(summed):
+    rows = np.flatnonzero(summed.task.answers == 1)
+    part = summed.select(rows)
+    np.testing.assert_allclose(part.clean.values, summed.clean.values[rows], atol=1e-5)
+    np.testing.assert_array_equal(part.clean.right, 1)
+
+
 def _centred(logits):
     values = logits.double().numpy()
     return values - values.mean(axis=1, keepdims=True)

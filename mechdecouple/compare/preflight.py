@@ -88,15 +88,19 @@ def state_cost(
     a: HookedModel,
     b: HookedModel,
     task: Task,
+    spent: np.ndarray,
     config: CompareConfig,
     seeds: tuple[Sequence[HookedModel], Sequence[HookedModel]],
 ) -> None:
-    """Say what comparing mechanisms will take; it reads a few items. Says nothing where they cannot be compared: the
-    comparison will say why.
+    """Say what comparing mechanisms will take, where that is asked for; it reads a few items. Says nothing where they
+    cannot be compared: the comparison will say why.
 
     Args:
-        task: the items that mechanisms are compared on.
+        spent: [n] items that are left out.
     """
+    if "mechanism" not in config.families or task.performance not in ("choice", "class"):
+        return
+    task = task.select(np.flatnonzero(gate_rows(task) & ~spent))
     options = {"seeds_a": seeds[0], "seeds_b": seeds[1], "limit": items(config), "seed": config.seed}
     try:
         cost = mechanism_cost(a, b, task, **options)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from mechdecouple.compare.ancestry.rows import ancestry_verdict
 from mechdecouple.compare.belief import model_verdict
 from mechdecouple.compare.comparison import Comparison
 from mechdecouple.compare.config import CompareConfig, make_config
-from mechdecouple.compare.families import JUDGED, MEASURES, Findings, measure_calibration
+from mechdecouple.compare.families import MEASURES, Findings, measure_calibration
 from mechdecouple.compare.features import describe_features
-from mechdecouple.compare.gate import equal_performance, gate_rows
+from mechdecouple.compare.gate import equal_performance
 from mechdecouple.compare.labels import unmeasured, wanted
 from mechdecouple.compare.latents import Described
 from mechdecouple.compare.pairing import Site, choose_points, comparability, pair
@@ -35,6 +33,7 @@ from mechdecouple.compare.preflight import (
     state_cost,
 )
 from mechdecouple.compare.provenance import provenance
+from mechdecouple.compare.seeds import with_spread
 from mechdecouple.compare.side import Pair, Side, make_side
 from mechdecouple.compare.similarity import similarity_verdict
 from mechdecouple.compare.verdict import Contrast, Verdict, difference_verdict, flag
@@ -158,8 +157,7 @@ def _run(
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
     _check_first(a, b, task, config, points, sites, runs, out)
-    if "mechanism" in families:
-        state_cost(a, b, task.select(np.flatnonzero(gate_rows(task) & ~spent)), config, seeds)
+    state_cost(a, b, task, spent, config, seeds)
     with bar(total=3 + len(families) + ("sae" in families) + len(runs), progress=progress, unit="stage") as stages:
 
         def stage(name: str) -> None:
@@ -195,7 +193,7 @@ def _run(
         for which, number, model in runs:
             stage(f"seed {model.name}")
             relatives[which].append(side(model, which, _seed_store(which, number)))
-        contrasts = _with_spread(found, relatives, sites, families)
+        contrasts = with_spread(found, relatives, sites, families)
 
     rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
     verdicts = _verdicts(both, contrasts, found)
@@ -249,32 +247,6 @@ def _check_first(
 
 def _seed_store(which: int, number: int) -> str:
     return f"{'ab'[which]}-seed{number + 1}"
-
-
-def _with_spread(
-    found: dict[str, Findings],
-    relatives: tuple[list[Side], list[Side]],
-    sites: tuple[Site, ...],
-    families: Sequence[str],
-) -> dict[str, list[Contrast]]:
-    """The contrasts, each with the largest difference that two runs of one recipe show in the same measurement."""
-    contrasts = {name: list(cs) for findings in found.values() for name, cs in findings.contrasts.items()}
-    spread: dict[tuple[str, int], float] = {}
-    for which, sides in enumerate(relatives):
-        own = tuple(Site(s.a, s.a, s.depth) if which == 0 else Site(s.b, s.b, s.depth) for s in sites)
-        for one, other in combinations(sides, 2):
-            within = Pair(one, other, own)
-            judged = (MEASURES[family] for family in families if family in JUDGED)
-            for measure in (measure_calibration, *judged):
-                for name, cs in measure(within, False).contrasts.items():
-                    for i, contrast in enumerate(cs):
-                        size = abs(contrast.estimate().value)
-                        if size == size:
-                            spread[name, i] = max(spread.get((name, i), 0.0), size)
-    return {
-        name: [dataclasses.replace(c, seed_spread=spread.get((name, i), math.nan)) for i, c in enumerate(cs)]
-        for name, cs in contrasts.items()
-    }
 
 
 def _verdicts(both: Pair, contrasts: dict[str, list[Contrast]], found: dict[str, Findings]) -> tuple[Verdict, ...]:

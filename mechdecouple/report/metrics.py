@@ -20,13 +20,11 @@ from mechdecouple.compare.ancestry import grafting, mean_state, shared, weight_c
 from mechdecouple.compare.gate import AGREEMENT, PERFORMANCE
 from mechdecouple.compare.many.distance import MODEL_DISTANCE
 from mechdecouple.compare.many.spread import ARM_SHARE
-from mechdecouple.compare.mechanism import DISTANCE as MECHANISM_DISTANCE
 from mechdecouple.compare.robustness import NOISE_ACCURACY, SHIFT_PERFORMANCE
 from mechdecouple.compare.structural import OF_CONCEPTS, OVER_CONCEPTS, OVER_CONTEXTS
 from mechdecouple.compare.subject import ABLATION_EFFECT
+from mechdecouple.report import metrics_of_mechanism as mechanism
 from mechdecouple.results import Metric
-from mechdecouple.structure.mechanism import _interchanged as interchange
-from mechdecouple.structure.mechanism import paths, profile, profile_distance, signatures, stitched, units
 
 FAMILIES = (
     "geometry",
@@ -44,15 +42,6 @@ FAMILIES = (
     "arms",
 )
 """Families in the order of telling."""
-
-SIGNATURE = tuple(metric.name for metric in signatures.SIGNATURE_METRICS)
-"""What is read off one model's answers, in the order of telling."""
-ALIKE = tuple(metric.name for metric in signatures.CONTRAST_METRICS)
-"""How far two models agree in it."""
-STITCHED = (stitched.STITCHED.name, stitched.KEPT.name)
-"""How well one model is driven by the other."""
-AGREEMENTS = (*ALIKE, *STITCHED, MECHANISM_DISTANCE.name)
-"""Of mechanisms, values of the pair that are no difference of two."""
 
 _DECLARED = (
     structure.PARTICIPATION_RATIO,
@@ -96,21 +85,7 @@ _DECLARED = (
     probes.DESCRIPTION_LENGTH,
     probes.PROBE_COMPRESSION,
     ABLATION_EFFECT,
-    *profile.METRICS,
-    paths.PATH_SHARE,
-    profile_distance.LARGEST_SHARE_DIFFERENCE,
-    profile_distance.MEAN_SHARE_DIFFERENCE,
-    profile_distance.EFFECT_AGREEMENT,
-    *units.UNIT_SHARES.values(),
-    *signatures.SIGNATURE_METRICS,
-    *signatures.CONTRAST_METRICS,
-    stitched.STITCHED,
-    stitched.KEPT,
-    interchange.FOLLOWS,
-    interchange.KEEPS,
-    interchange.UNSEEN,
-    interchange.SHARE,
-    MECHANISM_DISTANCE,
+    *mechanism.METRICS,
     shared.ANCESTRY,
     mean_state.MEAN_SHIFT,
     mean_state.MEAN_COSINE,
@@ -227,6 +202,7 @@ METRICS: dict[str, Metric] = _METRICS | FUNCTIONAL
 """Every metric that a table can hold, family by family; the functional versions at the end."""
 
 _SHORT = {
+    **mechanism.SHORT,
     "erasure_residual": "Erasure residual",
     "coding_energy_left": "Coding energy left",
     "participation_ratio": "Participation ratio",
@@ -252,17 +228,6 @@ _SHORT = {
     "r2_cca": "Canonical correlation R²",
     "procrustes": "Procrustes distance",
     "probe_accuracy_held_out": "Probe AUROC, held out",
-    "causal_share": "Share of the answer",
-    "answer_variance_share": "Variance of the answer",
-    "answer_variance_interaction": "Variance of interaction",
-    "answer_variance_rest": "Variance beyond sums",
-    "wrong_option_class_agreement": "Agreement by right option",
-    "wrong_option_agreement": "Agreement on wrong options",
-    "stitched_accuracy": "Accuracy when driven",
-    "stitched_variance": "Answers kept when driven",
-    "effective_representations": "Effective representations",
-    "effective_components": "Effective components",
-    "effective_inputs": "Effective inputs",
     "probe_accuracy_untrained": "Probe AUROC, untrained copy",
     "probe_accuracy_embedding": "Probe AUROC, first hook point",
     "probe_accuracy_above_baseline": "Probe AUROC above baselines",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mechdecouple.report.metrics import FUNCTIONAL, METRICS, STITCHED, describe, title
+from mechdecouple.report.metrics import FUNCTIONAL, METRICS, describe, title
+from mechdecouple.report.metrics_of_mechanism import STITCHED
 from mechdecouple.report.sections import Section
 from mechdecouple.report.view import OF_LATENTS, View, interval, is_difference, number, sentence
 

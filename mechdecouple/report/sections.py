@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mechdecouple.report.metrics import ALIKE, SIGNATURE
+from mechdecouple.report.metrics_of_mechanism import ALIKE, SIGNATURE
 from mechdecouple.report.view import OF_LATENTS
 
 

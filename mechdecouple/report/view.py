@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mechdecouple.compare import Comparison
-from mechdecouple.report.metrics import AGREEMENTS, METRICS
+from mechdecouple.report.metrics import METRICS
+from mechdecouple.report.metrics_of_mechanism import AGREEMENTS
 from mechdecouple.sae import KIND_EXCESSES, KIND_SHARES
 
 Table = Any

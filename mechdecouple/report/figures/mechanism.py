@@ -13,7 +13,8 @@ from mechdecouple.report.figures import evidence as pieces
 from mechdecouple.report.figures import parts as drawing
 from mechdecouple.report.figures.dots import LINE, Dot, Line, draw_lines, seed_marks
 from mechdecouple.report.figures.panel import Panel, Sheet
-from mechdecouple.report.metrics import ALIKE, METRICS, SIGNATURE, title
+from mechdecouple.report.metrics import METRICS, title
+from mechdecouple.report.metrics_of_mechanism import ALIKE, SIGNATURE
 from mechdecouple.report.view import Table, View
 from mechdecouple.structure.mechanism.evidence import AXES
 

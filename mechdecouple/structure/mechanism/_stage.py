@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from mechdecouple.structure.mechanism.tape import PATTERNS, Chunk
 
 FIT, POOL = 5, 2
 """Items that subspaces are found on and that pairs are drawn from, for each pair: they are read only once."""
+_BYTES = 2**30
 Move = Callable[[Tensor, np.ndarray], Tensor]
 """How far to move each of some pairs [b], given source less base [b, d]."""
 
@@ -63,11 +63,19 @@ class Stage:
         self.fit, self.test = halves(rig.task.groups, FIT * limit, POOL * limit, seed)
         self._rows = np.concatenate([self.fit, self.test])
         self._place_of = {int(row): i for i, row in enumerate(self._rows)}
+        self._group = self._grouped()
+        self._kept: dict[str, Tensor] = {}
+        self._answers: OptionLogits | None = None
+
+    @property
+    def readings(self) -> int:
+        """How often all items are read to record every hook point once: what is held at a time has a limit."""
+        return 1 + max(self._group.values())
 
     @property
     def cost(self) -> int:
-        """Item passes of recording."""
-        return len(self._rows)
+        """Item passes of recording every hook point once."""
+        return len(self._rows) * self.readings
 
     @property
     def aligned(self) -> bool:
@@ -98,14 +106,34 @@ class Stage:
         self.tokens(place)
         return place
 
-    @cached_property
-    def recorded(self) -> tuple[dict[str, Tensor], OptionLogits]:
-        """What passes the hook points, [items, ...] each, and what the model answers: one reading of all items."""
-        part, made = self.rig.select(self._rows), {}
-        answers = part.read(lambda chunk: {point: _keep(made, point, part, chunk) for point in self.points})
-        self._account(part)
-        # A copy that is made outside of inference mode may take part in gradients.
-        return {point: values.clone() for point, values in made.items()}, answers
+    def in_order(self, place: Place) -> int:
+        """Places that are recorded together have the same number; others should be visited in its order."""
+        return self._group[place.hook_point]
+
+    def _grouped(self) -> dict[str, int]:
+        """Which reading records each hook point, so that none holds more than ``_BYTES``."""
+        encoded, model = self.rig.encoded, self.rig.model
+        group, held = {}, 0
+        for point in self.points:
+            # The widths of a plain module are not known before it ran; they are small.
+            size = 0 if encoded is None else 4 * len(self._rows) * int(encoded.lengths.max()) * model.width(point)
+            held += size
+            number = max(group.values(), default=0)
+            if held > _BYTES and group:
+                number, held = number + 1, size
+            group[point] = number
+        return group
+
+    def _recorded(self, point: str) -> Tensor:
+        """What passes a hook point, [items, ...]."""
+        if point not in self._kept:
+            together = [p for p in self.points if self._group[p] == self._group[point]]
+            part, made = self.rig.select(self._rows), {}
+            self._answers = part.read(lambda chunk: {p: _keep(made, p, part, chunk) for p in together})
+            self._account(part)
+            # A copy that is made outside of inference mode may take part in gradients.
+            self._kept = {p: values.clone() for p, values in made.items()}
+        return self._kept[point]
 
     def n_tokens(self, place: Place) -> int:
         """Tokens whose features stand in one vector there; 1 for tensor inputs."""
@@ -118,7 +146,10 @@ class Stage:
 
     def clean(self, rows: Int[np.ndarray, " m"]) -> OptionLogits:
         """What the model answers to rows of the task when nothing is swapped."""
-        return self.recorded[1].select(self._numbers(rows))
+        if self._answers is None:
+            self._recorded(self.points[0])
+        assert self._answers is not None
+        return self._answers.select(self._numbers(rows))
 
     def replaced(self, place: Place, pairs: Pairs, part: Rig, move: Move) -> Bool[np.ndarray, " m"]:
         """Whether each pair's base gives the right answer of the pair once it is moved towards its source.
@@ -168,7 +199,7 @@ class Stage:
 
     def taken(self, place: Place, rows: Int[np.ndarray, " m"]) -> Float[Tensor, "m d"]:
         """`activations` as they are on the device."""
-        kept = self.recorded[0][place.hook_point]
+        kept = self._recorded(place.hook_point)
         numbers = torch.as_tensor(self._numbers(rows), device=kept.device)
         at = self.tokens(place)
         if at is None:

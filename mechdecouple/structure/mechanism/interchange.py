@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from mechdecouple.structure.mechanism._interchanged import METHODS, SCORES, Interchange, Method
+from mechdecouple.structure.mechanism._interchanged import (
+    FOLLOWS,
+    KEEPS,
+    METHODS,
+    SCORES,
+    SHARE,
+    UNSEEN,
+    Interchange,
+    Method,
+)
 from mechdecouple.structure.mechanism._stage import FIT, POOL, Place, Stage
 from mechdecouple.structure.mechanism._swaps import Swaps, cell_cost
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.tasks import Task
 
-__all__ = ["LIMIT", "METHODS", "SCORES", "Interchange", "Method", "Place", "interchange", "interchange_cost"]
+__all__ = [
+    "FOLLOWS",
+    "KEEPS",
+    "LIMIT",
+    "METHODS",
+    "SCORES",
+    "SHARE",
+    "UNSEEN",
+    "Interchange",
+    "Method",
+    "Place",
+    "interchange",
+    "interchange_cost",
+]
 
 LIMIT = 128
 """Pairs of items that swaps are tried on by default."""

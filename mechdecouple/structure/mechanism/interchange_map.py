@@ -26,6 +26,7 @@ from mechdecouple.tasks import Task
 
 BUDGET = 8_000
 """Item passes that a map may take by default."""
+_FEW = 4
 _LIVES = 0.01
 """A concept can live at a token where at least this share of the variance is its own and repeats between groups."""
 
@@ -133,7 +134,8 @@ def interchanges(
     """Swap each concept at each hook point: all tokens together first, then single tokens where it can live.
 
     What the budget does not allow is left out evenly over the depth. Single tokens are tried where the concept can be
-    told from the activations and where swapping all tokens made answers follow, or left it open.
+    told from the activations and where swapping all tokens made answers follow, or left it open; not in models so large
+    that a GiB does not hold the activations of some hundred items at all of the hook points.
 
     Args:
         rig: the model on all items of the task: they are the table of counterfactuals.
@@ -163,15 +165,17 @@ def interchanges(
     together = "all" if stage.aligned else "last"
     places = [stage.place(point, together) for point in _evenly(points)]
     cells = [swaps[c].at(places[0], method) for c in concepts if c not in usable]
-    left_out: list[tuple[str, Place]] = []
-    tried = [(c, place) for place in places for c in usable]
-    for concept, place in bar(tried, progress=progress, desc=f"{rig.name}: interchange", unit="place"):
-        if costs[concept] > left:
-            left_out.append((concept, place))
-            continue
-        left -= costs[concept]
+    chosen, left_out = [], []
+    for place in places:
+        for concept in usable:
+            fits = costs[concept] <= left
+            left -= costs[concept] * fits
+            (chosen if fits else left_out).append((concept, place))
+    chosen.sort(key=lambda c: stage.in_order(c[1]))
+    for concept, place in bar(chosen, progress=progress, desc=f"{rig.name}: interchange", unit="place"):
         cells.append(swaps[concept].at(place, method))
-    for concept, place in _single(stage, swaps, cells, together):
+    # Where hook points are recorded one after the other, going back to them would cost a reading each time.
+    for concept, place in _single(stage, swaps, cells, together) if stage.readings == 1 else ():
         if costs[concept] > left:
             break
         left -= costs[concept]
@@ -189,10 +193,16 @@ def map_cost(
 
 
 def default_points(model: HookedModel) -> tuple[str, ...]:
-    """The layer points, less the logits of a plain module: what is put in their place is the answer itself."""
-    last = model.hook_points[-1]
-    kept = tuple(p for p in model.layer_points if model.input_kind == "tokens" or p != last)
-    return kept or model.layer_points
+    """The layer points, less the logits of a plain module: what is put in their place is the answer itself.
+
+    In models of few layers the points between attention and MLP, too.
+    """
+    points = set(model.layer_points)
+    if model.input_kind == "array":
+        points = points - {model.hook_points[-1]} or points
+    elif len(points) <= _FEW:
+        points |= {p for p in model.hook_points if p.endswith(".hook_resid_mid")}
+    return tuple(p for p in model.hook_points if p in points)
 
 
 def _evenly(points: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from mechdecouple.errors import InputError, MismatchError, ModelError
 from mechdecouple.models import build, wrap
-from mechdecouple.structure.mechanism import _rotation
+from mechdecouple.structure.mechanism import _rotation, _stage
 from mechdecouple.structure.mechanism._swap_scores import scores
 from mechdecouple.structure.mechanism.interchange import SCORES, interchange, interchange_cost
 from mechdecouple.structure.mechanism.interchange_map import default_points, interchanges
@@ -330,6 +330,17 @@ def test_a_budget_is_kept_and_what_it_leaves_out_is_said():
         interchanges(planted(), limit=50, budget=300)
 
 
+def test_what_does_not_fit_memory_is_recorded_one_after_the_other(monkeypatch):
+    points = ["hook_embed", "blocks.0.hook_resid_post"]
+    whole = interchanges(Rig(Tokens(), tokens_task()), points=points, limit=40)
+    monkeypatch.setattr(_stage, "_BYTES", 160 * 3 * 8 * 4)
+    rig = Rig(Tokens(), tokens_task())
+    found = interchanges(rig, points=points, limit=40)
+    assert {c.place.position for c in found.cells} == {"all"}
+    assert found.passes == rig.passes == 2 * 160 + 4 * 3 * 40
+    np.testing.assert_array_equal(found.grid("follows"), whole.grid("follows"))
+
+
 def test_open_questions_are_not_answered_with_no():
     rig = planted(through_c=0.0)
     full = interchanges(rig, ["c"], ["code"], limit=50)
@@ -400,4 +411,5 @@ def test_models_that_are_constant_or_broken():
 
 def test_the_logits_of_a_plain_module_are_no_default_place():
     assert default_points(planted().model) == ("code", "skip")
-    assert default_points(Tokens()) == Tokens().layer_points
+    tokens = Tokens()
+    assert set(tokens.layer_points) <= set(default_points(tokens))

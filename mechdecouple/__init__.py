@@ -18,6 +18,7 @@ _HOME = {
     "Comparison": "mechdecouple.compare",
     "ManyComparison": "mechdecouple.compare",
     "CompareConfig": "mechdecouple.compare",
+    "compare_mechanisms": "mechdecouple.structure.mechanism",
     "load": "mechdecouple.refs",
     "load_task": "mechdecouple.refs",
     "Task": "mechdecouple.tasks",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mechdecouple.report import write_report as write_report
     from mechdecouple.results import Estimate as Estimate
     from mechdecouple.results import Measurement as Measurement
+    from mechdecouple.structure.mechanism import compare_mechanisms as compare_mechanisms
     from mechdecouple.tasks import Task as Task
 
 

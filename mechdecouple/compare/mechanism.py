@@ -19,7 +19,7 @@ from mechdecouple.results import Estimate, Measurement, Metric
 from mechdecouple.structure.mechanism.compare import MechanismComparison, compare_portraits
 from mechdecouple.structure.mechanism.evidence import AXES, Evidence, evidence_frame
 from mechdecouple.structure.mechanism.options import no_options
-from mechdecouple.structure.mechanism.portrait import LIMIT, portray
+from mechdecouple.structure.mechanism.portrait import LIMIT, common_limit, portray
 from mechdecouple.structure.mechanism.profile import CausalProfile
 from mechdecouple.structure.mechanism.signatures import Signature, contrast
 from mechdecouple.structure.mechanism.verdict import AxisVerdict
@@ -60,8 +60,9 @@ def find_mechanism(pair: Pair, progress: bool) -> Mechanism:
     side, config = pair.a, pair.a.config
     left = np.isin(np.arange(len(side.task)), side.acts.items[side.rows])
     task = side.task.select(np.flatnonzero(gate_rows(side.task) & left))
-    options = {"limit": items(config), "seed": config.seed, "progress": progress}
     try:
+        limit = common_limit((side.model, pair.b.model), task, limit=items(config), seed=config.seed)
+        options = {"limit": limit, "seed": config.seed, "progress": progress}
         a, b = (portray(model, task, **options) for model in (side.model, pair.b.model))
         seeds = [[portray(model, task, whole=False, **options) for model in own] for own in pair.seeds]
         found = compare_portraits(a, b, seeds_a=seeds[0], seeds_b=seeds[1], seed=config.seed, progress=progress)

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 from mechdecouple.compare.mechanism import DISTANCE
 from mechdecouple.results import Metric
-from mechdecouple.structure.mechanism import _interchanged as interchange
-from mechdecouple.structure.mechanism import paths, profile, profile_distance, signatures, stitched, units
+from mechdecouple.structure.mechanism._interchanged import FOLLOWS, KEEPS, SHARE, UNSEEN
+from mechdecouple.structure.mechanism.paths import PATH_SHARE
+from mechdecouple.structure.mechanism.profile import METRICS as OF_PROFILES
+from mechdecouple.structure.mechanism.profile_distance import (
+    EFFECT_AGREEMENT,
+    LARGEST_SHARE_DIFFERENCE,
+    MEAN_SHARE_DIFFERENCE,
+)
+from mechdecouple.structure.mechanism.signatures import CONTRAST_METRICS, SIGNATURE_METRICS
+from mechdecouple.structure.mechanism.stitched import KEPT
+from mechdecouple.structure.mechanism.stitched import STITCHED as STITCHED_ACCURACY
+from mechdecouple.structure.mechanism.units import UNIT_SHARES
 
 METRICS: tuple[Metric, ...] = (
-    *profile.METRICS,
-    paths.PATH_SHARE,
-    profile_distance.LARGEST_SHARE_DIFFERENCE,
-    profile_distance.MEAN_SHARE_DIFFERENCE,
-    profile_distance.EFFECT_AGREEMENT,
-    *units.UNIT_SHARES.values(),
-    *signatures.SIGNATURE_METRICS,
-    *signatures.CONTRAST_METRICS,
-    stitched.STITCHED,
-    stitched.KEPT,
-    interchange.FOLLOWS,
-    interchange.KEEPS,
-    interchange.UNSEEN,
-    interchange.SHARE,
+    *OF_PROFILES,
+    PATH_SHARE,
+    LARGEST_SHARE_DIFFERENCE,
+    MEAN_SHARE_DIFFERENCE,
+    EFFECT_AGREEMENT,
+    *UNIT_SHARES.values(),
+    *SIGNATURE_METRICS,
+    *CONTRAST_METRICS,
+    STITCHED_ACCURACY,
+    KEPT,
+    FOLLOWS,
+    KEEPS,
+    UNSEEN,
+    SHARE,
     DISTANCE,
 )
-SIGNATURE = tuple(metric.name for metric in signatures.SIGNATURE_METRICS)
+SIGNATURE = tuple(metric.name for metric in SIGNATURE_METRICS)
 """What is read off one model's answers, in the order of telling."""
-ALIKE = tuple(metric.name for metric in signatures.CONTRAST_METRICS)
+ALIKE = tuple(metric.name for metric in CONTRAST_METRICS)
 """How far two models agree in it."""
-STITCHED = (stitched.STITCHED.name, stitched.KEPT.name)
+STITCHED = (STITCHED_ACCURACY.name, KEPT.name)
 """How well one model is driven by the other."""
 AGREEMENTS = (*ALIKE, *STITCHED, DISTANCE.name)
 """Values of the pair that are no difference of two."""

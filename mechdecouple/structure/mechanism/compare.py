@@ -23,7 +23,7 @@ from mechdecouple.structure.mechanism.cost import BUDGET, SWAPPED, Shares, stitc
 from mechdecouple.structure.mechanism.counterfactuals import declared
 from mechdecouple.structure.mechanism.evidence import Evidence, evidence_frame
 from mechdecouple.structure.mechanism.interchange_map import InterchangeMap, interchanges
-from mechdecouple.structure.mechanism.portrait import LIMIT, Portrait, portray
+from mechdecouple.structure.mechanism.portrait import LIMIT, Portrait, common_limit, portray
 from mechdecouple.structure.mechanism.profile import CausalProfile
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.shared_variables import SharedVariables, shared_variables
@@ -116,6 +116,7 @@ def compare_mechanisms(
     Raises:
         InputError: answers without options, or a budget that holds no causal profile.
     """
+    limit = common_limit((model_a, model_b), task, limit=limit, budget=Shares(budget).profile, seed=seed)
     given = [(model_a, True), (model_b, True), *((m, False) for m in (*seeds_a, *seeds_b))]
     made = [
         portray(model, task, limit=limit, budget=Shares(budget).profile, seed=seed, whole=whole, progress=progress)

@@ -13,7 +13,7 @@ from mechdecouple.errors import InputError
 from mechdecouple.models import HookedModel
 from mechdecouple.structure.mechanism.counterfactuals import declared
 from mechdecouple.structure.mechanism.interchange_map import default_points, map_cost
-from mechdecouple.structure.mechanism.portrait import LIMIT, compared_on, portrait_cost
+from mechdecouple.structure.mechanism.portrait import LIMIT, common_limit, compared_on, portrait_cost
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.stitching import plan_stitching
 from mechdecouple.tasks import Task
@@ -105,6 +105,7 @@ def mechanism_cost(
     """
     rigs, shares = (Rig(model_a, task), Rig(model_b, task)), Shares(budget)
     a, b = (compared_on(rig, seed) for rig in rigs)
+    limit = common_limit((model_a, model_b), task, limit=limit, budget=shares.profile, seed=seed)
     passes = {
         f"profile and signatures of {'AB'[i]}": portrait_cost(rig, limit=limit, budget=shares.profile)
         for i, rig in enumerate((a, b))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from mechdecouple.models import HookedModel
 from mechdecouple.stats import wilson
+from mechdecouple.structure.mechanism._schedule import profile_items
 from mechdecouple.structure.mechanism._scores import sampled
 from mechdecouple.structure.mechanism.component import Component
 from mechdecouple.structure.mechanism.components import components
@@ -83,6 +85,15 @@ def portray(
     profile = causal_profile(rig, parts, ablations=ablations, budget=budget, limit=limit, seed=seed, progress=progress)
     told = signature(rig, profile, limit=limit, seed=seed)
     return Portrait(task, rig, rig.clean, profile, told, rig.passes - before + profile.passes)
+
+
+def common_limit(
+    models: Sequence[HookedModel], task: Task, *, limit: int = LIMIT, budget: int = BUDGET, seed: int = 0
+) -> int:
+    """Most items of the profiles of several models, so that the budget of each holds every part that others have too:
+    what was only attributed is no evidence."""
+    asked = (_asked(compared_on(Rig(model, task), seed), True) for model in models)
+    return min(limit, *(profile_items(parts, ablations, budget) for parts, ablations in asked))
 
 
 def portrait_cost(rig: Rig, *, limit: int = LIMIT, budget: int = BUDGET, whole: bool = True) -> int:

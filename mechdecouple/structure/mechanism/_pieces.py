@@ -70,13 +70,17 @@ def stitching_pieces(
 
 
 def interchange_piece(maps: tuple[InterchangeMap, InterchangeMap] | None, reason: str = "") -> Evidence:
-    """Difference of the shares of answers that follow a declared concept, each where most do; the largest concept's."""
+    """Difference of the shares of answers that follow a declared concept, each where most do; the largest concept's.
+
+    It stands beside the others and does not speak: models that use other waves follow the same concepts, and directions
+    that were not found in one model are no evidence that it has none.
+    """
     distance, detail = Estimate.undefined(reason or "no answers follow a declared concept in both models"), ""
     followed = {} if maps is None else _followed(*maps)
     if followed:
         distance, detail = farthest(followed)
     return Evidence(
-        axis="variables", name="interchange", distance=distance, beyond=0.4, settles=0.7,
+        axis="variables", name="interchange", distance=distance,
         detail=f"concept {detail}" if detail else "",
     )  # fmt: skip
 

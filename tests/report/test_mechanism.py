@@ -234,3 +234,12 @@ def test_tables_say_which_model_is_driven_by_which(whole):
 
 def test_hook_points_of_parts_are_none_of_the_layers(whole):
     assert not any("attn" in point or "mlp" in point for point in View(whole).points(whole.a))
+
+
+def test_many_inputs_are_named_below_their_boxes():
+    inputs = [Part(f"token {i}", "input", None, None, 0.0, 0.25) for i in range(6)]
+    _, ax = drawing({"one": [*inputs, *transformer(1, 0)], "two": transformer(1, 0)})
+    said = [t.get_text() for t in ax.texts]
+    assert said.count("token") == 1 and said.count(".25") == 6 and {str(i) for i in range(6)} <= set(said)
+    _, ax = drawing({"one": [*inputs[:2], *transformer(1, 0)], "two": transformer(1, 0)})
+    assert {"token 0", "token 1"} <= {t.get_text() for t in ax.texts}

@@ -16,7 +16,7 @@ from mechdecouple.report.style import COLOURS, GREY, LIGHT, MARKERS, say
 LINE = 0.19
 """Inches a line takes."""
 _APART = 0.17
-_LONGEST = 34
+_LONGEST = 42
 
 
 @dataclasses.dataclass(frozen=True)

@@ -216,11 +216,19 @@ def _given(row: Row) -> float:
 
 
 def _inside(ax: Axes, row: Row, x: float, y: float, step: float, tall: float) -> None:
-    """Boxes in the stream itself, side by side."""
-    wide = 2.3 if len(row.boxes) > 1 else 1.6
-    each = wide / len(row.boxes)
+    """Boxes in the stream itself, side by side; where they are narrow, what tells them apart stands below them."""
+    wide = (1.6, 2.3, 2.8)[min(len(row.boxes), 5) // 2]
+    each, low = wide / len(row.boxes), y + (step - tall) / 2
+    narrow = each < 0.65
     for i, part in enumerate(row.boxes):
-        _box(ax, part, x - wide / 2 + i * each, y + (step - tall) / 2, each - 0.03 * (len(row.boxes) > 1), tall)
+        left = x - wide / 2 + i * each
+        _box(ax, part, left, low, each - 0.03 * (len(row.boxes) > 1), tall, label=not narrow)
+        if narrow and tall >= _LEAST:
+            words = part.name.split()[-1][: max(2, int(each / 0.07))]
+            ax.text(left + each / 2, low - 0.015, words, ha="center", va="top", color=GREY, fontsize=7)
+    if narrow and tall >= _LEAST:
+        kind = row.boxes[0].name.split()[0]
+        ax.text(x - wide / 2 - 0.05, low + tall / 2, kind[:9], ha="right", va="center", color=GREY)
 
 
 def _cells(ax: Axes, parts: Sequence[Part], left: float, low: float, wide: float, tall: float) -> None:
@@ -236,33 +244,23 @@ def _cells(ax: Axes, parts: Sequence[Part], left: float, low: float, wide: float
 
 
 def _box(ax: Axes, part: Part, left: float, low: float, wide: float, tall: float, label: bool = True) -> None:
-    known = np.isfinite(part.share)
-    ax.add_patch(
-        Rectangle(
-            (left, low),
-            wide,
-            tall,
-            facecolor=_SHADES(_shade(part.share)) if known else "white",
-            edgecolor=GREY,
-            linewidth=0.6,
-            hatch="" if known else "////",
-            zorder=2,
-        )
-    )
-    ink = "white" if known and _shade(part.share) > 0.5 else "black"
-    middle = low + tall / 2
+    known = bool(np.isfinite(part.share))
+    shade = _SHADES(_shade(part.share)) if known else "white"
+    ax.add_patch(Rectangle((left, low), wide, tall, facecolor=shade, edgecolor=GREY, linewidth=0.6,
+                           hatch="" if known else "////", zorder=2))  # fmt: skip
     if tall < _LEAST:
         return
+    look: dict[str, Any] = {"va": "center_baseline", "fontsize": 7, "zorder": 3}
+    look |= {"color": "white" if known and _shade(part.share) > 0.5 else "black"}
+    look |= {} if known else {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.6}}
+    middle = low + tall / 2
     if label:
         words = _ROLES.get(part.kind, part.name)
         room = max(3, int((wide - 0.3) / 0.062))
-        words = words if len(words) <= room else f"{words[: room - 1]}…"
-        ax.text(left + 0.05, middle, words, ha="left", va="center_baseline", color=ink, fontsize=7, zorder=3)
-        ax.text(left + wide - 0.05, middle, _number(part.share), ha="right", va="center_baseline", color=ink,
-                fontsize=7, zorder=3)  # fmt: skip
-    elif wide >= 0.2 and known:
-        ax.text(left + wide / 2, middle, _number(part.share), ha="center", va="center_baseline", color=ink, fontsize=7,
-                zorder=3)  # fmt: skip
+        ax.text(left + 0.05, middle, words if len(words) <= room else f"{words[: room - 1]}…", ha="left", **look)
+    if known and (label or wide >= 0.2):
+        at, side = (left + wide - 0.05, "right") if label else (left + wide / 2, "center")
+        ax.text(at, middle, _number(part.share), ha=side, **look)
 
 
 def _scale(ax: Axes, x: float, y: float, untested: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from types import SimpleNamespace
 
@@ -37,12 +38,39 @@ class MechanismView(View):
     """A comparison of mechanisms as the panels ask for it."""
 
     def __init__(self, found: MechanismComparison) -> None:
+        found = named_apart(found)
         self.names = (found.model_a, found.model_b)
         own = kept(found)
         verdicts = {verdict.family: verdict for verdict in own.verdicts}
         facts = SimpleNamespace(parts=own.parts, evidence=own.evidence, verdict=verdicts.get)
         self.comparison = facts  # pyright: ignore[reportAttributeAccessIssue]
         self.table = _table(own.rows)
+
+
+def named_apart(found: MechanismComparison) -> MechanismComparison:
+    """With (A) and (B) behind the names where both models have the same one, as copies have."""
+    if found.model_a != found.model_b:
+        return found
+    a, b = (f"{found.model_a} ({letter})" for letter in "AB")
+    stitching, swapped = found.stitching, found.interchange
+    if stitching is not None:
+        forward, backward = (
+            dataclasses.replace(one, source=source, target=target)
+            for one, source, target in ((stitching.forward, a, b), (stitching.backward, b, a))
+        )
+        stitching = dataclasses.replace(stitching, forward=forward, backward=backward)
+    if swapped is not None:
+        one, other = (
+            dataclasses.replace(m, model=n, cells=tuple(dataclasses.replace(c, model=n) for c in m.cells))
+            for m, n in zip(swapped.maps, (a, b), strict=True)
+        )
+        swapped = dataclasses.replace(swapped, maps=(one, other))
+    profiles, signatures = found.profiles, found.signatures
+    return dataclasses.replace(
+        found, model_a=a, model_b=b, stitching=stitching, interchange=swapped,
+        profiles=(dataclasses.replace(profiles[0], name=a), dataclasses.replace(profiles[1], name=b)),
+        signatures=(dataclasses.replace(signatures[0], model=a), dataclasses.replace(signatures[1], model=b)),
+    )  # fmt: skip
 
 
 def whole_sheet(view: View) -> Sheet:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,12 +18,14 @@ from analyses.same_or_different import (
     draw_evidence,
     fresh_pairs,
     judge_pairs,
+    judge_published,
     published_criteria,
     set_of,
     verdict_criteria,
 )
 from mechdecouple.zoo.known_pairs import KNOWN_PAIRS, Specimen
 
+DATA = Path(__file__).parents[3] / "shared" / "data"
 WANTED = ("through@0 / around@0", "through@0 / through@1")
 
 
@@ -93,6 +97,14 @@ def test_the_figures_hold_what_was_judged(judged):
     drawn = draw_evidence(evidence)
     assert len(drawn.axes[0].get_yticks()) == evidence.evidence.nunique()
     assert np.isfinite(drawn.axes[0].get_xlim()).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "rib").exists(), reason="the published nets are not at hand")
+def test_published_clock_pizza_and_null_pair_are_told_without_seeds():
+    table = judge_published(DATA, progress=False)
+    assert list(table.route) == list(table.true_route) == ["other", "same"]
+    assert list(table.variables) == ["other", "other"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from mechdecouple.cli import gap, sae
 from mechdecouple.cli.values import seed
 from mechdecouple.errors import InputError
 
-FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration")
+FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration", "route", "variables")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from typing import Any
 
 from mechdecouple.errors import InputError, MechDecoupleError
 
-_FAMILY = {"belief": "beliefs"}
+_FAMILY = {"belief": "beliefs", "route": "mechanism", "variables": "mechanism"}
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mechdecouple.compare.mechanism import DISTANCE
 from mechdecouple.results import Metric
-from mechdecouple.structure.mechanism._interchanged import FOLLOWS, KEEPS, SHARE, UNSEEN
+from mechdecouple.structure.mechanism.interchange import FOLLOWS, KEEPS, SHARE, UNSEEN
 from mechdecouple.structure.mechanism.paths import PATH_SHARE
 from mechdecouple.structure.mechanism.profile import METRICS as OF_PROFILES
 from mechdecouple.structure.mechanism.profile_distance import (

@@ -101,8 +101,13 @@ def mechanism_cost(
         timed: read a few items with both models to say how long it will take.
 
     Raises:
-        InputError: the budget does not hold a causal profile.
+        InputError: answers without options, or a budget that does not hold a causal profile.
     """
+    if task.performance not in ("choice", "class"):
+        raise InputError(
+            f"task {task.name!r} is read as {task.performance!r}: mechanisms are compared where answers are among "
+            "options or classes"
+        )
     rigs, shares = (Rig(model_a, task), Rig(model_b, task)), Shares(budget)
     a, b = (compared_on(rig, seed) for rig in rigs)
     limit = common_limit((model_a, model_b), task, limit=limit, budget=shares.profile, seed=seed)

@@ -34,6 +34,12 @@ def test_the_whole_of_a_pair_stays_within_its_budget():
     assert set(cost.left_out) == {"interchange"}
 
 
+def test_answers_without_options_are_refused():
+    task = Task.from_frame(pd.DataFrame({"tokens": [[1, 2, 3], [4, 5, 6]]}), name="text", performance="loss")
+    with pytest.raises(InputError, match="options or classes"):
+        mechanism_cost(transformer(), transformer(), task)
+
+
 def test_a_smaller_budget_costs_less_and_too_small_a_one_is_refused():
     pair, task = (transformer(), transformer()), items()
     whole, part = (mechanism_cost(*pair, task, budget=b, timed=False).total for b in (BUDGET, 12_000))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from mechdecouple.structure.mechanism import counterfactuals
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.tasks import Task
 
@@ -20,15 +21,8 @@ _BINS = 8
 
 def declared(task: Task) -> dict[str, np.ndarray]:
     """Levels of each declared concept that has more than one."""
-    out = {}
-    for column in task.frame.columns:
-        if column.startswith("concept_"):
-            values = task.frame[column]
-            known = values.to_numpy(np.float64) if values.dtype.kind == "f" else np.asarray(values.tolist(), np.str_)
-            codes = levels(known)
-            if codes.max(initial=0) > 0:
-                out[column.removeprefix("concept_")] = codes
-    return out
+    found = {name: levels(values) for name, values in counterfactuals.declared(task).items()}
+    return {name: codes for name, codes in found.items() if codes.max(initial=0) > 0}
 
 
 def levels(values: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

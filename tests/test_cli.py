@@ -479,6 +479,11 @@ def fail_on_what_is_not_measured(bench):
     return bench.compare(*QUICK, "--fail-on", "sae")
 
 
+@bad("--fail-on route", "add mechanism to --families")
+def fail_on_a_mechanism_that_is_not_measured(bench):
+    return bench.compare(*QUICK, "--fail-on", "route")
+
+
 @bad("'comapre'", "compare", "--help")
 def unknown_command(bench):
     return ["comapre"]

@@ -41,7 +41,7 @@ def gradient_symmetry(
         gradients: as `input_gradients` gave them, to save the passes.
     """
     found = input_gradients(rig, limit=limit, seed=seed) if gradients is None else gradients
-    reason = found.reason or ("inputs are tensors, which have no positions" if rig.encoded is None else "")
+    reason = found.reason or ("inputs are tensors, which have no positions" if found.symbols is None else "")
     if not reason and len(found.positions) < 2:
         reason = "the prompts differ at one position only"
     groups = rig.task.groups

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechdecouple.behavior.differentiable import DifferentiableLogits
 from mechdecouple.errors import InputError
-from mechdecouple.models import Batch, batches
+from mechdecouple.models import Batch, batches, collate
 from mechdecouple.structure.mechanism._scores import sampled
 from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.signatures.factors import varying_positions
@@ -27,10 +27,12 @@ class InputGradients:
 
     Attributes:
         rows: [r] items of the task, ascending.
-        positions: [t] positions of the prompt that vary; one, 0, for tensor inputs.
+        positions: [t] positions of the prompt that vary, or columns of whole numbers that a plain module looks up; one,
+            0, for other tensor inputs.
         right: [r, t, d] gradient of the right option's logit.
         inputs: [r, t, d] what it is taken at: the embeddings, or the input itself.
         dots: [r, q, t, t] inner products of the gradients at two positions, for q options drawn from each item's.
+        symbols: [r, t] token or number at each position; None for other tensor inputs.
         reason: why there are no gradients: prompts without positions that correspond; empty where there are.
     """
 
@@ -39,6 +41,7 @@ class InputGradients:
     right: Float[np.ndarray, "r t d"]
     inputs: Float[np.ndarray, "r t d"]
     dots: Float[np.ndarray, "r q t t"]
+    symbols: Int[np.ndarray, "r t"] | None = None
     reason: str = ""
 
 
@@ -50,7 +53,8 @@ def gradients_cost(n: int, *, limit: int = LIMIT, options: int = OPTIONS) -> int
 def input_gradients(rig: Rig, *, limit: int = LIMIT, options: int = OPTIONS, seed: int = 0) -> InputGradients:
     """Gradients of the right option's centred logit, and of some options of each item, on at most ``limit`` items.
 
-    Prompts must have one length; the gradients are those at the output of the token embedding.
+    Prompts must have one length; the gradients are those at the output of the token embedding, or of the embedding of a
+    plain module that looks up whole numbers.
 
     Args:
         limit: most items; whole groups are drawn until there are as many.
@@ -62,13 +66,21 @@ def input_gradients(rig: Rig, *, limit: int = LIMIT, options: int = OPTIONS, see
     clean = rig.clean
     rows = sampled(rig.task.groups, limit, seed)
     positions, reason = varying_positions(rig)
-    if rig.encoded is None:
-        positions, reason = np.zeros(1, np.int64), ""
-    elif reason:
+    if reason and rig.encoded is not None:
         empty = np.zeros((len(rows), 0, 0))
-        return InputGradients(rows, positions, empty, empty, np.zeros((len(rows), 0, 0, 0)), reason)
+        return InputGradients(rows, positions, empty, empty, np.zeros((len(rows), 0, 0, 0)), reason=reason)
+    point, symbols = embedding(rig.model.hook_points), None
+    if rig.encoded is not None:
+        symbols = np.stack(rig.encoded.tokens)
+    elif (point := looked_up(rig)) is not None:
+        symbols = np.asarray(rig.task.inputs).astype(np.int64)
+        positions = np.flatnonzero((symbols != symbols[0]).any(axis=0))
+    if symbols is None:
+        positions = np.zeros(1, np.int64)
+    else:
+        symbols = symbols[rows][:, positions]
     drawn = _draw(clean.offered[rows], options, seed)
-    read = _Reader(rig, positions)
+    read = _Reader(rig, positions, point)
     got = {}
     start = time.perf_counter()
     plan = batches(len(rows), batch_size=read.batch_size)
@@ -78,19 +90,18 @@ def input_gradients(rig: Rig, *, limit: int = LIMIT, options: int = OPTIONS, see
     rig.passes += len(rows) * (2 + drawn.shape[1])
     rig.seconds += time.perf_counter() - start
     right, at, dots = (np.stack([got[i][k] for i in range(len(rows))]) for k in range(3))
-    return InputGradients(rows, positions, right, at, dots, reason)
+    return InputGradients(rows, positions, right, at, dots, symbols)
 
 
 class _Reader:
     """Gradients of some items in one forward pass."""
 
-    def __init__(self, rig: Rig, positions: np.ndarray) -> None:
-        self._model, self._positions = rig.model, torch.as_tensor(positions)
+    def __init__(self, rig: Rig, positions: np.ndarray, point: str | None) -> None:
+        self._model, self._positions, self._point = rig.model, torch.as_tensor(positions), point
         self._logits = DifferentiableLogits(rig.model, rig.task, rig.encoded, chat=rig.chat)
-        self._tokens = rig.encoded is not None
         self._columns = None if rig.classes is None else torch.as_tensor(rig.classes)
         longest = 1 if rig.encoded is None else int(rig.encoded.lengths.max())
-        self.batch_size = max(1, rig.batch_tokens // longest) if self._tokens else 256
+        self.batch_size = max(1, rig.batch_tokens // longest) if rig.encoded is not None else 256
 
     def __call__(
         self, items: np.ndarray, right: np.ndarray, drawn: np.ndarray
@@ -104,8 +115,8 @@ class _Reader:
 
         batch = self._logits.batch(items)
         with torch.enable_grad():
-            if self._tokens:
-                logits = self._logits(batch, items, {embedding(self._model.hook_points): hold})
+            if self._point is not None:
+                logits = self._logits(batch, items, {self._point: hold})
             else:
                 assert batch.array is not None
                 held.append(batch.array.detach().requires_grad_())
@@ -127,13 +138,27 @@ class _Reader:
 
     def _at(self, x: Tensor | None, like: Tensor) -> np.ndarray:
         x = (torch.zeros_like(like) if x is None else x).detach()
-        x = x[:, self._positions.to(x.device)].flatten(2) if self._tokens else x.flatten(1)[:, None]
+        x = x.flatten(1)[:, None] if self._point is None else x[:, self._positions.to(x.device)].flatten(2)
         return x.double().cpu().numpy()
 
 
 def embedding(hook_points: tuple[str, ...]) -> str:
     """Where the token embeddings come in."""
     return "hook_embed" if "hook_embed" in hook_points else hook_points[0]
+
+
+def looked_up(rig: Rig) -> str | None:
+    """Where a plain module has turned whole numbers [n, t] into embeddings [n, t, d]; None where it does not."""
+    inputs = rig.task.inputs
+    if inputs is None or inputs.ndim != 2 or inputs.shape[1] < 2 or (inputs != np.round(inputs)).any():
+        return None
+    if (inputs == inputs[0]).all():
+        return None
+    first = rig.model.hook_points[0]
+    batch = collate(inputs, np.arange(1), model=rig.model)
+    with torch.inference_mode():
+        found = rig.model.forward(batch, capture=[first], logits=False).activations[first]
+    return first if found.ndim == 3 and found.shape[1] == inputs.shape[1] else None
 
 
 def _draw(offered: np.ndarray, options: int, seed: int) -> Int[np.ndarray, "r q"]:

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mechdecouple.results import Metric
-from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.signatures.gradients import InputGradients
 
 INFLUENCE_SHARE = Metric(
@@ -71,16 +70,16 @@ class Influence:
         return square @ member / np.maximum(known @ member, 1)
 
 
-def influence(rig: Rig, gradients: InputGradients) -> Influence | str:
+def influence(gradients: InputGradients) -> Influence | str:
     """The influence patterns of the items that gradients were taken of; why there are none where there are none.
 
-    Token models: the change of the logit if the token at a position were one that another of these items has there
+    Positions: the change of the logit if the token at a position were one that another of these items has there
     (at most 64 a position). Tensor inputs: the change for one standard deviation of each input.
     """
     if gradients.reason:
         return gradients.reason
     right, at = gradients.right, gradients.inputs
-    if rig.encoded is None:
+    if gradients.symbols is None:
         spread = at[:, 0].std(axis=0)
         varies = np.flatnonzero(spread > 0)
         if not len(varies):
@@ -89,7 +88,7 @@ def influence(rig: Rig, gradients: InputGradients) -> Influence | str:
         return Influence(gradients.rows, right[:, 0, varies] * spread[varies], names, np.arange(len(varies)), names)
     parts, names, of = [], [], []
     for place, position in enumerate(gradients.positions):
-        tokens = np.array([rig.encoded.tokens[i][position] for i in gradients.rows])
+        tokens = gradients.symbols[:, place]
         values, first = np.unique(tokens, return_index=True)
         if len(values) > _VALUES:
             some = np.linspace(0, len(values) - 1, _VALUES).round().astype(int)

@@ -141,7 +141,7 @@ def signature(rig: Rig, profile: CausalProfile | None = None, *, limit: int = LI
     options = shared_options(rig)
     columns = clean if options is None else OptionLogits(options.of(clean), options.right)
     made.add(Entry(WRONG_OPTIONS_WITHIN), *consistency(columns, groups, made.blocks, shared=options is not None))
-    pattern = influence(rig, gradients)
+    pattern = influence(gradients)
     add_influence(made, pattern)
     add_components(made, rig, profile)
     basis = task_basis(rig)

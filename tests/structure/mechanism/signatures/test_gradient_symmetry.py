@@ -1,8 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
+from mechdecouple.models import wrap
+from mechdecouple.structure.mechanism.rig import Rig
 from mechdecouple.structure.mechanism.signatures.gradient_symmetry import gradient_symmetry, pair_cosines, symmetry
+from mechdecouple.tasks import Task
 
 
 def test_pizza_is_symmetric_and_the_clock_is_not(pizza_and_clock):
@@ -35,3 +40,48 @@ def test_positions_without_gradients_do_not_count():
     assert plain == pytest.approx(silent)
     assert np.isnan(symmetry(*pair_cosines(np.zeros((5, 3, 2, 2)))))
     assert torch.is_grad_enabled()
+
+
+class LooksUp(nn.Module):
+    """Two numbers looked up in one table; the second is read through ``turn``."""
+
+    def __init__(self, turn):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.embed, self.out = nn.Embedding(7, 6), nn.Linear(6, 7, bias=False)
+        self.register_buffer("turn", turn)
+
+    def forward(self, x):
+        e = self.embed(x.long())
+        return self.out(e[:, 0] + e[:, 1] @ self.turn)
+
+
+@pytest.mark.parametrize("angle", [0.0, np.pi / 3, np.pi / 2])
+def test_a_plain_module_that_looks_numbers_up_has_positions(angle):
+    quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).kron(torch.eye(3))
+    turn = np.cos(angle) * torch.eye(6) + np.sin(angle) * quarter
+    pairs = np.stack(np.meshgrid(np.arange(7), np.arange(7)), -1).reshape(-1, 2)
+    frame = pd.DataFrame({"id": [str(i) for i in range(49)], "answer": pairs.sum(axis=1) % 7})
+    task = Task.from_frame(frame, performance="class", inputs=pairs.astype(np.float32))
+    found, reason = gradient_symmetry(Rig(wrap(LooksUp(turn), name="table"), task))
+    assert not reason
+    # the second gradient is the first one, turned
+    assert found.value == pytest.approx(np.cos(angle), abs=1e-5)
+
+
+def test_a_table_for_each_input_has_no_positions_to_compare():
+    class Apart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.out = nn.Embedding(7, 6), nn.Embedding(7, 6), nn.Linear(6, 7)
+
+        def forward(self, x):
+            return self.out(self.first(x[:, 0].long()) * self.second(x[:, 1].long()))
+
+    pairs = np.stack(np.meshgrid(np.arange(7), np.arange(7)), -1).reshape(-1, 2)
+    frame = pd.DataFrame({"id": [str(i) for i in range(49)], "answer": pairs.sum(axis=1) % 7})
+    task = Task.from_frame(frame, performance="class", inputs=pairs.astype(np.float32))
+    found, reason = gradient_symmetry(Rig(wrap(Apart(), name="tables"), task))
+    assert np.isnan(found.value)
+    assert "no positions" in reason

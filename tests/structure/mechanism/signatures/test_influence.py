@@ -35,7 +35,7 @@ def linear_rig(weight_of_first=1.0):
 
 def test_what_other_tokens_would_do_is_what_they_do_where_all_is_linear():
     rig = linear_rig()
-    found = influence(rig, input_gradients(rig))
+    found = influence(input_gradients(rig))
     logits = rig.clean.values.reshape(P, P, P)
     for row, (a, b) in enumerate((a, b) for a in range(P) for b in range(P)):
         right = rig.clean.right[row]
@@ -66,7 +66,7 @@ def test_tensor_inputs_count_by_their_spread():
         pd.DataFrame({"id": [str(i) for i in range(50)], "answer": np.arange(50) % 3}), performance="class", inputs=x
     )
     rig = Rig(wrap(Linear(weight), name="linear"), task)
-    found = influence(rig, input_gradients(rig))
+    found = influence(input_gradients(rig))
     centred = weight - weight.mean(axis=0)
     np.testing.assert_allclose(found.pattern, (centred * x.std(axis=0))[np.arange(50) % 3, :3], atol=1e-4)
     assert found.inputs == ("input 0", "input 1", "input 2")
@@ -78,10 +78,10 @@ def test_effective_number_of_inputs_is_how_many_do_something():
     x = np.random.default_rng(0).choice([-1.0, 1.0], size=(4000, 6)).astype(np.float32)
     frame = pd.DataFrame({"id": [str(i) for i in range(4000)], "answer": np.arange(4000) % 2})
     rig = Rig(wrap(Linear(weight), name="three"), Task.from_frame(frame, performance="class", inputs=x))
-    found = influence(rig, input_gradients(rig, limit=4000))
+    found = influence(input_gradients(rig, limit=4000))
     rows = np.arange(4000)
     assert found.effective(rows) == pytest.approx(3, abs=0.01)
     np.testing.assert_allclose(found.shares(rows), [1 / 3] * 3 + [0] * 3, atol=0.01)
     silent = Rig(wrap(Linear(0 * weight), name="silent"), rig.task)
-    nothing = influence(silent, input_gradients(silent))
+    nothing = influence(input_gradients(silent))
     assert np.isnan(nothing.effective(rows[:256])) and np.isnan(nothing.shares(rows[:256])).all()

@@ -36,7 +36,7 @@ from mechdecouple.report.style import BAND, COLOURS, GREY, PAGE, new_figure, sty
 from mechdecouple.structure.mechanism.compare import MechanismComparison, compare_portraits
 from mechdecouple.structure.mechanism.evidence import AXES, evidence_frame
 from mechdecouple.structure.mechanism.portrait import Portrait, portray
-from mechdecouple.structure.mechanism.verdict import ANSWERS, judge
+from mechdecouple.structure.mechanism.verdict import ANSWERS, BY_ANSWER, judge
 from mechdecouple.zoo.known_pairs import KNOWN_PAIRS, KnownPair, Specimen
 
 CLAIM = (
@@ -164,10 +164,10 @@ def judge_pairs(pairs: Sequence[KnownPair], progress: bool, budget: int = BUDGET
 def said(found: MechanismComparison) -> dict[str, str]:
     """The answer on each axis with seeds, and without."""
     alone = [piece.unseeded() for piece in found.evidence]
-    return {
-        **{axis: getattr(found, axis).answer for axis in AXES},
-        **{f"{axis}_alone": judge(axis, alone).answer for axis in AXES},
-    }
+    route = judge("route", alone).answer
+    alone = [piece for piece in alone if piece.name != BY_ANSWER or route == "same"]
+    answers = {"route_alone": route, "variables_alone": judge("variables", alone).answer}
+    return {axis: getattr(found, axis).answer for axis in AXES} | answers
 
 
 def confusion(pairs: pd.DataFrame, axis: str, seeds: bool = True) -> np.ndarray:

@@ -12,12 +12,17 @@ from mechdecouple.stats import Replicates
 from mechdecouple.structure.mechanism._distances import angle, farthest, lacking, turned
 from mechdecouple.structure.mechanism.evidence import Evidence
 from mechdecouple.structure.mechanism.interchange_map import InterchangeMap
+from mechdecouple.structure.mechanism.options import OptionLogits
 from mechdecouple.structure.mechanism.portrait import HELD, Portrait
 from mechdecouple.structure.mechanism.signatures.gradient_symmetry import GRADIENT_SYMMETRY
+from mechdecouple.structure.mechanism.signatures.shared import shared_options
 from mechdecouple.structure.mechanism.signatures.variance_split import VARIANCE_REST, VARIANCE_SHARE
-from mechdecouple.structure.mechanism.signatures.wrong_options import wrong_options
+from mechdecouple.structure.mechanism.signatures.wrong_options import WRONG_OPTIONS_CLASS, wrong_options
 from mechdecouple.structure.mechanism.stitched import Direction, Stitching
-from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE, NEAREST, STITCHING
+from mechdecouple.structure.mechanism.verdict import BY_ANSWER, CAUSAL_PROFILE, NEAREST, STITCHING, Answer
+
+MANY = 12
+"""Fewer answers than these have wrong options that can be alike by chance."""
 
 
 def route_pieces(a: Portrait, b: Portrait, seeds: Sequence[tuple[Portrait, Portrait]]) -> tuple[Evidence, ...]:
@@ -45,6 +50,23 @@ def wrong_options_piece(a: Portrait, b: Portrait) -> Evidence:
     found = wrong_options(a.clean, b.clean, a.rig.task.groups, shared=False, names=(a.name, b.name), permutations=0)
     distance = lacking(found.agreement, next(iter(found.reasons.values()), ""))
     return Evidence(axis="variables", name="wrong options", distance=distance, within=0.02, beyond=0.5, settles=0.6)
+
+
+def by_answer_piece(a: Portrait, b: Portrait, route: Answer) -> Evidence:
+    """One less the correlation of both models' wrong options, averaged over the items of each answer.
+
+    It is no evidence where the route is not known to be the same: a clock and a pizza of the same frequencies agree on
+    them. Nor where answers are few: their profiles hold too little to be alike by chance alone.
+    """
+    distance = Estimate.undefined("answers that agree can be made of other variables where the route is not the same")
+    shared = shared_options(a.rig)
+    if route == "same" and (shared is None or len(shared.names) < MANY):
+        distance = Estimate.undefined(f"fewer than {MANY} answers that all items choose among")
+    elif route == "same" and shared is not None:
+        logits = (OptionLogits(shared.of(one.clean), shared.right) for one in (a, b))
+        found = wrong_options(*logits, a.rig.task.groups, names=(a.name, b.name), permutations=0)
+        distance = lacking(found.by_class, found.reasons.get(WRONG_OPTIONS_CLASS.name, ""))
+    return Evidence(axis="variables", name=BY_ANSWER, distance=distance, within=0.05)
 
 
 def stitching_pieces(

@@ -14,6 +14,7 @@ from mechdecouple.models import HookedModel
 from mechdecouple.progress import bar
 from mechdecouple.results import Measurement, frame
 from mechdecouple.structure.mechanism._pieces import (
+    by_answer_piece,
     interchange_piece,
     route_pieces,
     stitching_pieces,
@@ -147,18 +148,21 @@ def compare_portraits(
         made = [_stitch(arm[0], arm[1], shares, seed, progress)[0] for arm in arms]
         yardstick = [one for one in made if one is not None]
         stitched = stitching_pieces(stitching, reason, yardstick)
+    chance = a.at_chance or b.at_chance
+    told = route_pieces(a, b, [pair for arm in arms for pair in itertools.combinations(arm, 2)])
+    route = judge("route", told, chance)
     evidence = (
-        *route_pieces(a, b, [pair for arm in arms for pair in itertools.combinations(arm, 2)]),
+        *told,
         wrong_options_piece(a, b),
+        by_answer_piece(a, b, route.answer),
         *stitched,
         interchange_piece(None if swapped is None else swapped.maps, missing),
     )
-    chance = a.at_chance or b.at_chance
     passes = sum(portrait.passes for arm in arms for portrait in arm)
     passes += sum(s.passes for s in (stitching, *yardstick) if s is not None)
     passes += 0 if swapped is None else sum(one.passes for one in swapped.maps)
     return MechanismComparison(
-        a.name, b.name, a.task.name, judge("route", evidence, chance), judge("variables", evidence, chance),
+        a.name, b.name, a.task.name, route, judge("variables", evidence, chance),
         evidence, (a.profile, b.profile), (a.signature, b.signature), stitching, swapped, passes,
     )  # fmt: skip
 

@@ -12,6 +12,8 @@ Answer = Literal["same", "other", "cannot tell"]
 CAUSAL_PROFILE = "causal profile"
 """The piece of evidence without which routes are never called the same."""
 STITCHING, NEAREST = "stitching", "nearest states"
+BY_ANSWER = "wrong options by answer"
+"""The piece of evidence that makes variables the same although single items and stitches differ."""
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 
@@ -49,7 +51,9 @@ def judge(axis: Axis, evidence: Sequence[Evidence], reason: str = "") -> AxisVer
     - **same** if a piece says so and none says other. On the route's axis the causal profile must be among those that
       say so, since what an answer depends on is what the route is; on the variables' axis no piece may be surely
       unlike: models that hold the same waves but use them otherwise drive each other at some places, and differ in
-      others or in their wrong options;
+      others or in their wrong options. Wrong options by answer settle it: where the route is the same, models that hold
+      the same waves, or representations of a group, to the same degree agree on them over the items of each answer,
+      whatever else they add to single items, and whether or not a stitch to unseen values succeeds;
     - **cannot tell** otherwise: pieces that contradict each other, a lone piece for other, none at all.
 
     Which pieces there are, and their bounds, stands in `_pieces`.
@@ -71,7 +75,8 @@ def _answer(axis: Axis, own: Sequence[Evidence], same: Sequence[Evidence], other
     if apart and not (axis == "variables" and same):
         return "other"
     if axis == "variables":
-        alike = bool(same) and not any(piece.unlike for piece in own)
+        apart_somewhere = any(piece.unlike for piece in own if piece.name != BY_ANSWER)
+        alike = any(piece.name == BY_ANSWER for piece in same) or (bool(same) and not apart_somewhere)
     else:
         alike = any(piece.name == CAUSAL_PROFILE for piece in same)
     return "same" if alike and not other else "cannot tell"

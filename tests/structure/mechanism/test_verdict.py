@@ -5,7 +5,7 @@ import pytest
 
 from mechdecouple.results import Estimate
 from mechdecouple.structure.mechanism.evidence import Evidence
-from mechdecouple.structure.mechanism.verdict import CAUSAL_PROFILE, judge
+from mechdecouple.structure.mechanism.verdict import BY_ANSWER, CAUSAL_PROFILE, judge
 
 PLACES = {"same": 0.05, "": 0.21, "unlike": 0.25, "other": 0.45, "settled": 0.9}
 
@@ -63,6 +63,17 @@ def test_route(pieces, answer):
 )
 def test_variables(pieces, answer):
     assert judge("variables", pieces).answer == answer
+
+
+def test_wrong_options_by_answer_settle_what_single_items_leave_open():
+    alike, unlike = (
+        _piece("variables", BY_ANSWER, says, beyond=math.inf, settles=math.inf) for says in ("same", "other")
+    )
+    assert judge("variables", [*variables("unlike", "other"), alike]).answer == "same"
+    assert judge("variables", [*variables("settled", ""), alike]).answer == "cannot tell"
+    # that they differ neither speaks for another nor stands against the same
+    assert judge("variables", [*variables("", ""), unlike]).answer == "cannot tell"
+    assert judge("variables", [*variables("", "same"), unlike]).answer == "same"
 
 
 def test_stitching_that_fails_says_nothing():

@@ -24,8 +24,8 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    passes: int | None = Field(None, description="forward passes of single items", gt=0)
-    disk: int | None = Field(None, description="bytes, or text such as '20 GB'", gt=0)
+    passes: int | None = Field(default=None, description="forward passes of single items", gt=0)
+    disk: int | None = Field(default=None, description="bytes, or text such as '20 GB'", gt=0)
 
     @field_validator("disk", mode="before")
     @classmethod

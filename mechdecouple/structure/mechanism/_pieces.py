@@ -63,8 +63,8 @@ def by_answer_piece(a: Portrait, b: Portrait, route: Answer) -> Evidence:
     if route == "same" and (shared is None or len(shared.names) < MANY):
         distance = Estimate.undefined(f"fewer than {MANY} answers that all items choose among")
     elif route == "same" and shared is not None:
-        logits = (OptionLogits(shared.of(one.clean), shared.right) for one in (a, b))
-        found = wrong_options(*logits, a.rig.task.groups, names=(a.name, b.name), permutations=0)
+        x, y = (OptionLogits(shared.of(one.clean), shared.right) for one in (a, b))
+        found = wrong_options(x, y, a.rig.task.groups, names=(a.name, b.name), permutations=0)
         distance = lacking(found.by_class, found.reasons.get(WRONG_OPTIONS_CLASS.name, ""))
     return Evidence(axis="variables", name=BY_ANSWER, distance=distance, within=0.05)
 

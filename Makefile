@@ -36,6 +36,7 @@ bench: $(STAMP)
 	$(BIN)/python analyses/benchmarks/similarity.py
 	$(BIN)/python analyses/benchmarks/probes.py
 	$(BIN)/python analyses/benchmarks/beliefs.py
+	$(BIN)/python analyses/benchmarks/mechanism.py
 	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
 	$(BIN)/python analyses/benchmarks/sae.py
 	$(BIN)/python analyses/benchmarks/shuffling.py

@@ -4,6 +4,7 @@ import time
 import pytest
 
 from mechdecouple.errors import StoreError
+from mechdecouple.jobs import store
 from mechdecouple.jobs.store import UnitStore
 from mechdecouple.jobs.units import Unit
 
@@ -98,6 +99,21 @@ def test_a_second_process_waits_for_the_first(tmp_path):
     assert sorted(found) == [False, True]
     assert UnitStore(tmp_path).fault(UNIT) == ""
     assert [p.name for p in UnitStore(tmp_path).place(UNIT).parent.iterdir()] == [UNIT.key]
+
+
+def test_a_unit_finished_between_the_look_and_the_lock_is_not_made_again(tmp_path, monkeypatch):
+    there, late = UnitStore(tmp_path), store.locked
+
+    def finished_first(folder, what):
+        monkeypatch.setattr(store, "locked", late)
+        make(there)
+        folder.mkdir()
+        return late(folder, what)
+
+    monkeypatch.setattr(store, "locked", finished_first)
+    assert make(there, text="others") is None
+    assert there.fault(UNIT) == ""
+    assert [p.name for p in there.place(UNIT).parent.iterdir()] == [UNIT.key]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

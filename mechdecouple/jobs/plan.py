@@ -89,7 +89,7 @@ def _extraction(job: JobConfig, config: CompareConfig, model: str, content: str,
 
 def _saes(job: JobConfig, extraction: Unit) -> Unit:
     spec = {"sae": dict(job.sae), "threads": job.threads}
-    return Unit("sae", spec, {}, needs=(extraction.key,), label=extraction.label)
+    return Unit("sae", spec, extraction.where, needs=(extraction.key,), label=extraction.label)
 
 
 def _comparison(job: JobConfig, config: CompareConfig, sides: tuple[Unit, Unit], extracted: bool) -> Unit:

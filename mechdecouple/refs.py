@@ -20,8 +20,9 @@ def load(
     """A model from whatever stands for one.
 
     Args:
-        ref: a Hugging Face directory or hub id; a directory with a TransformerLens ``config.json`` and safetensors; a
-            TransformerLens ``.pt`` state dict with its config beside it; ``zoo:NAME`` or ``zoo:NAME@SEED``;
+        ref: a Hugging Face directory or hub id, which may name a branch, tag or commit (``org/name@revision``); a
+            directory with a TransformerLens ``config.json`` and safetensors; a TransformerLens ``.pt`` state dict with
+            its config beside it; ``zoo:NAME`` or ``zoo:NAME@SEED``;
             ``package.module:factory``, your own function that returns a ``torch.nn.Module`` (it is imported and
             called); or an object: a ``HookedTransformer``, a Hugging Face model, any ``torch.nn.Module``, a
             ``HookedModel``.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 
 from mechdecouple.errors import ModelError
 from mechdecouple.models.base import Head
 from mechdecouple.models.finite import check_finite
+from mechdecouple.models.hub import HubRef, absent, offline
 from mechdecouple.models.quiet import quiet
 
 _TOKENIZER_FILES = (
@@ -26,8 +24,13 @@ _TOKENIZER_FILES = (
 _UNUSED = ("pooler.",)
 
 
-def load_huggingface(ref: str, *, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, Head]:
+def load_huggingface(
+    ref: str, *, local: bool, device: torch.device, dtype: torch.dtype, revision: str | None = None
+) -> tuple[Any, Any, Head]:
     """The model, its tokenizer (or None) and what its head expresses (None for a bare body).
+
+    Args:
+        local: ``ref`` is a directory, not a hub id; revision: branch, tag or commit of a hub id.
 
     Raises:
         ModelError: unreadable, unknown architecture, weights of the body missing or not finite. A language-modelling
@@ -37,31 +40,35 @@ def load_huggingface(ref: str, *, local: bool, device: torch.device, dtype: torc
 
     from mechdecouple.models.huggingface import head_of
 
-    only_local = local or _offline()
+    only_local = local or offline()
+    where = ref if revision is None else f"{ref}@{revision}"
     with quiet():
         try:
-            config = transformers.AutoConfig.from_pretrained(ref, local_files_only=only_local)
-            cls = _class_of(config, ref)
+            config = transformers.AutoConfig.from_pretrained(ref, revision=revision, local_files_only=only_local)
+            cls = _class_of(config, where)
             model, info = cls.from_pretrained(
-                ref, config=config, dtype=dtype, local_files_only=only_local, output_loading_info=True
-            )
+                ref, revision=revision, config=config, dtype=dtype, local_files_only=only_local,
+                output_loading_info=True,
+            )  # fmt: skip
         except ModelError:
             raise
         except Exception as error:  # transformers and safetensors raise many kinds for a damaged or absent model
-            raise ModelError(f"{ref}: {_reason(error, local)}") from error
+            raise ModelError(f"{where}: {_reason(error, local, HubRef(ref, revision))}") from error
     body, prefix = model.base_model, f"{model.base_model_prefix}."
     lost = sorted(k.removeprefix(prefix) for k in info["missing_keys"] if body is model or k.startswith(prefix))
     lost = [k for k in lost if not k.startswith(_UNUSED)]
     if lost:
-        raise ModelError(f"{ref}: the weights of {lost[0]!r} are missing ({len(lost)} in all): the file is incomplete")
+        raise ModelError(
+            f"{where}: the weights of {lost[0]!r} are missing ({len(lost)} in all): the file is incomplete"
+        )
     head = head_of(model)
     if head is None or (info["missing_keys"] and body is not model and _head_lost(info["missing_keys"], prefix)):
         model, head = body, None
-    check_finite(dict(model.named_parameters()), ref)
-    return model.to(device), load_tokenizer(ref, local=local), head
+    check_finite(dict(model.named_parameters()), where)
+    return model.to(device), load_tokenizer(ref, local=local, revision=revision), head
 
 
-def load_tokenizer(ref: str, *, local: bool) -> Any:
+def load_tokenizer(ref: str, *, local: bool, revision: str | None = None) -> Any:
     """The tokenizer stored with a model, or None where there is none."""
     import transformers
 
@@ -69,7 +76,9 @@ def load_tokenizer(ref: str, *, local: bool) -> Any:
         return None
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(ref, local_files_only=local or _offline())
+            return transformers.AutoTokenizer.from_pretrained(
+                ref, revision=revision, local_files_only=local or offline()
+            )
     except Exception as error:  # as above
         if not local:
             return None
@@ -92,23 +101,8 @@ def _head_lost(missing: Any, prefix: str) -> bool:
     return any(not k.startswith(prefix) for k in missing)
 
 
-def _offline() -> bool:
-    """Whether the hub's name does not even resolve, so that waiting for it would be in vain."""
-    if any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return False
-    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or "huggingface.co"
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return True
-    return False
-
-
-def _reason(error: Exception, local: bool) -> str:
-    first = _first_line(error)
-    if local:
-        return f"cannot be loaded as a Hugging Face model: {first}"
-    return f"no such file or directory, and no model of that name on the hub or in its cache ({first})"
+def _reason(error: Exception, local: bool, ref: HubRef) -> str:
+    return f"cannot be loaded as a Hugging Face model: {_first_line(error)}" if local else absent(ref, error)
 
 
 def _first_line(error: Exception) -> str:

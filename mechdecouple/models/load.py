@@ -14,6 +14,7 @@ from mechdecouple.errors import ModelError
 from mechdecouple.models.base import HookedModel, Processing
 from mechdecouple.models.configs import find_config, read_config
 from mechdecouple.models.finite import check_finite
+from mechdecouple.models.hub import parse_hub
 from mechdecouple.models.wrap import PROCESSINGS, wrap
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,7 +34,7 @@ def load_pretrained(
 
     Args:
         ref: one of
-            a Hugging Face directory or hub id;
+            a Hugging Face directory or hub id, which may name a revision: ``org/name@branch`` (a tag, a commit);
             a TransformerLens directory (``config.json`` or ``.yaml`` with ``model.safetensors``);
             a ``.pt`` or ``.safetensors`` state dict in TransformerLens's format (also the older one of the grokking
             papers) with its config beside it (``config.json``, ``config.yaml``, ``config_NAME.json`` for
@@ -55,7 +56,7 @@ def load_pretrained(
         raise ModelError(f"unknown dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
     place: dict[str, Any] = {"device": pick_device(device), "dtype": _DTYPES[dtype]}
     path = Path(ref).expanduser()
-    name = name or path.stem if path.is_file() else name or path.name or ref
+    given, name = name, name or path.stem if path.is_file() else name or path.name or ref
     head: Any = "auto"
     if path.is_file():
         if path.suffix not in _WEIGHTS:
@@ -67,10 +68,11 @@ def load_pretrained(
         obj, tokenizer, head = _from_directory(path, tokenizer, place)
     elif factory := re.fullmatch(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", ref):
         obj = _from_factory(factory[1], factory[2]).to(**place)
-    elif re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", ref) and path.suffix not in _WEIGHTS:
+    elif (hub := parse_hub(ref)) is not None and path.suffix not in _WEIGHTS:
         from mechdecouple.models.huggingface_files import load_huggingface
 
-        obj, stored, head = load_huggingface(ref, local=False, **place)
+        obj, stored, head = load_huggingface(hub.repo, local=False, revision=hub.revision, **place)
+        name = given or hub.name
         tokenizer = tokenizer or stored
     else:
         raise ModelError(f"{ref}: no such file or directory")

@@ -98,7 +98,7 @@ def test_refs_that_do_not_exist(tmp_path, monkeypatch):
     refused(tmp_path / "nothing", "no such file or directory")
     refused("./nothing/here/at/all", "no such file or directory")
     refused("nothing.pt", "no such file or directory")
-    monkeypatch.setattr("mechdecouple.models.huggingface_files._offline", lambda: True)
+    monkeypatch.setattr("mechdecouple.models.huggingface_files.offline", lambda: True)
     refused("no-one/no-such-model", "no such file or directory, and no model of that name on the hub")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "no config.json")

@@ -1,0 +1,82 @@
+"""References to models on the Hugging Face hub: ``org/name`` or ``org/name@revision``."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlparse
+
+from mechdecouple.errors import ModelError
+
+_REF = re.compile(r"(?P<repo>[\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@(?P<revision>[^\s@:*?\[\\~^]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class HubRef(NamedTuple):
+    """A repository of models, and the branch, tag or commit meant (None: its default branch)."""
+
+    repo: str
+    revision: str | None
+
+    @property
+    def name(self) -> str:
+        """Short name for tables: the last part of the repository's, with the revision."""
+        last = self.repo.rpartition("/")[2]
+        return last if self.revision is None else f"{last}@{self.revision}"
+
+
+def parse_hub(ref: str) -> HubRef | None:
+    """What a reference names on the hub; None where it has not the form of one. A path that exists is none: look first.
+
+    >>> parse_hub("EleutherAI/pythia-70m@step1000")
+    HubRef(repo='EleutherAI/pythia-70m', revision='step1000')
+    """
+    found = _REF.fullmatch(ref)
+    return None if found is None else HubRef(found["repo"], found["revision"])
+
+
+def hub_commit(ref: HubRef) -> str:
+    """The commit (40 hexadecimal digits) that a reference stands for now: the hub's own answer where it can be reached,
+    else the one in the local cache. Only the configuration is fetched.
+
+    Raises:
+        ModelError: there is no such model or revision on the hub, or in the cache where the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        found = hf_hub_download(ref.repo, "config.json", revision=ref.revision, local_files_only=offline())
+    except (
+        Exception
+    ) as error:  # the hub's client raises many kinds: absent, private, unreachable, a name that cannot be
+        raise ModelError(f"{ref.repo}{_at(ref)}: {absent(ref, error)}") from None
+    commit = Path(found).parent.name
+    if not _COMMIT.fullmatch(commit):
+        raise ModelError(f"{ref.repo}{_at(ref)}: its cache names no commit ({commit!r}): load it again")
+    return commit
+
+
+def absent(ref: HubRef, error: Exception) -> str:
+    """Why nothing answers to a reference, in a clause."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    what = "no model of that name" if ref.revision is None else f"no model of that name with revision {ref.revision!r}"
+    return f"no such file or directory, and {what} on the hub or in its cache ({first})"
+
+
+def offline() -> bool:
+    """Whether the hub's name does not even resolve, so that waiting for it would be in vain."""
+    if any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return False
+    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or "huggingface.co"
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return True
+    return False
+
+
+def _at(ref: HubRef) -> str:
+    return "" if ref.revision is None else f"@{ref.revision}"

@@ -128,7 +128,7 @@ def chosen_models(job: JobConfig, root: Path) -> tuple[str, ...]:
     out: list[str] = []
     for ref in job.models:
         if not re.search(r"[*?\[]", ref):
-            out.append(_placed(ref, root))
+            out.append(placed(ref, root))
             continue
         base = Path(Path(ref).anchor or root)
         found = sorted(base.glob(str(Path(ref).relative_to(Path(ref).anchor))), key=_natural)
@@ -150,10 +150,10 @@ def chosen_pairs(job: JobConfig, models: tuple[str, ...], root: Path) -> tuple[t
     if "compare" not in job.stages:
         return ()
     if isinstance(job.pairs, tuple):
-        named = [(_placed(a, root), _placed(b, root)) for a, b in job.pairs]
+        named = [(placed(a, root), placed(b, root)) for a, b in job.pairs]
     elif job.pairs == "reference":
         assert job.reference is not None
-        reference = _placed(job.reference, root)
+        reference = placed(job.reference, root)
         named = [(reference, model) for model in models if model != reference]
     elif job.pairs == "consecutive":
         named = list(pairwise(models))
@@ -170,7 +170,7 @@ def chosen_pairs(job: JobConfig, models: tuple[str, ...], root: Path) -> tuple[t
     return tuple(dict.fromkeys(named))
 
 
-def _placed(ref: str, root: Path) -> str:
+def placed(ref: str, root: Path) -> str:
     """A relative path that exists as seen from ``root``; other references as they are."""
     path = root / ref
     return str(path) if not Path(ref).is_absolute() and path.exists() else ref

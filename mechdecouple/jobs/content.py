@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mechdecouple.errors import InputError
+from mechdecouple.models.configs import find_config
+from mechdecouple.models.hub import HubRef, hub_commit, hub_config, parse_hub
 from mechdecouple.refs import load
 
-_READ = (".safetensors", ".bin", ".pt", ".pth", ".json", ".yaml", ".yml", ".model", ".txt", ".jinja")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+_READ = (*_WEIGHTS, ".json", ".yaml", ".yml", ".model", ".txt", ".jinja")
+_OF_TRAINING = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "trainer_state")
+"""How the names of files begin that a training run leaves beside a checkpoint, and no model is read from."""
 
 
 class Contents:
@@ -32,7 +37,8 @@ class Contents:
     def of_model(self, ref: str, **options: Any) -> str:
         """sha256 of the weights, configuration and tokenizer behind a reference.
 
-        A directory or file is hashed as it lies there; anything else (a hub id, ``zoo:NAME``, a factory) is loaded.
+        A directory or file is hashed as it lies there; a hub id is known by the commit that it stands for now; anything
+        else (``zoo:NAME``, a factory) is loaded.
 
         Args:
             options: those of `mechdecouple.load`.
@@ -44,13 +50,31 @@ class Contents:
         if path.is_file():
             files = [path, *sorted(p for p in path.parent.glob("*.[jy]*") if p.suffix in (".json", ".yaml", ".yml"))]
         elif path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in _READ)
+            files = _files(path)
             if not files:
                 raise InputError(f"{ref!r} holds no files of a model ({', '.join(_READ[:5])} …): name its directory")
+        elif (hub := _on_hub(ref)) is not None:
+            return _joined([("commit", hub_commit(hub))])
         else:
             model = load(ref, **options)
             return _joined([("weights", model.weight_hash), ("tokenizer", model.tokenizer_hash)])
         return _joined([(p.name, self._of_file(p)) for p in files])
+
+    def of_shape(self, ref: str) -> str:
+        """sha256 of what is behind a reference but its weights: models that agree in it cost the same on one task.
+
+        Raises:
+            ModelError: nothing answers to a hub id.
+        """
+        path = Path(ref).expanduser()
+        if path.is_file():
+            config = find_config(path)
+            return _joined([("config", str(path) if config is None else self._of_file(config))])
+        if path.is_dir():
+            return _joined([(p.name, self._of_file(p)) for p in _files(path) if p.suffix not in _WEIGHTS])
+        if (hub := _on_hub(ref)) is not None:
+            return _joined([(hub.repo, self._of_file(hub_config(hub)))])
+        return _joined([("ref", ref.partition("@")[0] if ref.startswith("zoo:") else ref)])
 
     def save(self) -> None:
         """Remember the hashes of files."""
@@ -68,6 +92,18 @@ class Contents:
             with open(path, "rb") as file:
                 self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._known[key]
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a directory that a model could be read from, by name."""
+    return sorted(
+        p for p in folder.iterdir() if p.is_file() and p.suffix in _READ and not p.name.startswith(_OF_TRAINING)
+    )
+
+
+def _on_hub(ref: str) -> HubRef | None:
+    """What a reference that is no path names on the hub; None for ``zoo:NAME`` and factories, and for lost files."""
+    return None if Path(ref).suffix in _WEIGHTS else parse_hub(ref)
 
 
 def _joined(parts: list[tuple[str, str]]) -> str:

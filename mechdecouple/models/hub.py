@@ -45,18 +45,26 @@ def hub_commit(ref: HubRef) -> str:
     Raises:
         ModelError: there is no such model or revision on the hub, or in the cache where the hub cannot be reached.
     """
+    commit = hub_config(ref).parent.name
+    if not _COMMIT.fullmatch(commit):
+        raise ModelError(f"{_text(ref)}: its cache names no commit ({commit!r}): load it again")
+    return commit
+
+
+def hub_config(ref: HubRef) -> Path:
+    """The model's ``config.json`` in the local cache, fetched anew where the hub has another one.
+
+    Raises:
+        ModelError: as `hub_commit`.
+    """
     from huggingface_hub import hf_hub_download
 
     try:
-        found = hf_hub_download(ref.repo, "config.json", revision=ref.revision, local_files_only=offline())
+        return Path(hf_hub_download(ref.repo, "config.json", revision=ref.revision, local_files_only=offline()))
     except (
         Exception
     ) as error:  # the hub's client raises many kinds: absent, private, unreachable, a name that cannot be
-        raise ModelError(f"{ref.repo}{_at(ref)}: {absent(ref, error)}") from None
-    commit = Path(found).parent.name
-    if not _COMMIT.fullmatch(commit):
-        raise ModelError(f"{ref.repo}{_at(ref)}: its cache names no commit ({commit!r}): load it again")
-    return commit
+        raise ModelError(f"{_text(ref)}: {absent(ref, error)}") from None
 
 
 def absent(ref: HubRef, error: Exception) -> str:
@@ -78,5 +86,5 @@ def offline() -> bool:
     return False
 
 
-def _at(ref: HubRef) -> str:
-    return "" if ref.revision is None else f"@{ref.revision}"
+def _text(ref: HubRef) -> str:
+    return ref.repo if ref.revision is None else f"{ref.repo}@{ref.revision}"

@@ -59,6 +59,32 @@ def test_an_empty_directory_is_refused(tmp_path):
         Contents().of_model(str(tmp_path))
 
 
+def test_what_a_training_run_leaves_beside_a_checkpoint_is_no_part_of_it(gpt2_dir, tmp_path):
+    copy = tmp_path / "checkpoint-10"
+    shutil.copytree(gpt2_dir, copy)
+    expected = Contents().of_model(str(copy)), Contents().of_shape(str(copy))
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin", "trainer_state.json"):
+        (copy / name).write_text("not of the model")
+    assert (Contents().of_model(str(copy)), Contents().of_shape(str(copy))) == expected
+    (copy / "pytorch_model.bin").write_text("of the model")
+    assert Contents().of_model(str(copy)) != expected[0]
+
+
+def test_checkpoints_of_one_run_have_one_shape(gpt2_dir, llama_dir, tmp_path):
+    copy, contents = tmp_path / "step-2", Contents()
+    shutil.copytree(gpt2_dir, copy)
+    (copy / "model.safetensors").write_bytes(b"others")
+    assert contents.of_shape(str(copy)) == contents.of_shape(str(gpt2_dir))
+    assert contents.of_model(str(copy)) != contents.of_model(str(gpt2_dir))
+    assert contents.of_shape(str(copy)) != contents.of_shape(str(llama_dir))
+    assert contents.of_shape("zoo:planted-factored@3") == contents.of_shape("zoo:planted-factored")
+    assert contents.of_shape("zoo:planted-factored") != contents.of_shape("zoo:planted-rotated")
+    for seed in (0, 1):
+        (tmp_path / f"model_{seed}.pt").write_text(str(seed))
+        (tmp_path / f"config_{seed}.json").write_text('{"n_layers": 1}')
+    assert contents.of_shape(str(tmp_path / "model_0.pt")) == contents.of_shape(str(tmp_path / "model_1.pt"))
+
+
 def test_keys_follow_content_and_not_places():
     spec = {"model": "abc", "options": {"position": "last", "dtype": "float32"}}
     one = Unit("extract", spec, {"model": "/here"}, label="one")

@@ -1,9 +1,15 @@
+import json
+import shutil
+
+import numpy as np
 import pandas as pd
 import pytest
 
-from mechdecouple.errors import InputError
+from mechdecouple.compare.config import make_config
+from mechdecouple.errors import InputError, ModelError
 from mechdecouple.jobs.config import make_job
-from mechdecouple.jobs.plan import plan_job
+from mechdecouple.jobs.plan import comparing, plan_job, reading
+from mechdecouple.jobs.units import Unit
 
 MODELS = ["zoo:planted-factored", "zoo:planted-rotated", "zoo:planted-oblique"]
 
@@ -52,3 +58,97 @@ def test_a_task_beside_the_job_file(tmp_path, yes_no_items):
     assert unit.where["task"] == str(tmp_path / "items.csv")
     with pytest.raises(InputError, match=r"items\.csv"):
         plan_job(job, tmp_path.parent)
+
+
+def only(found, stage):
+    return [unit for unit in found.units if unit.stage == stage]
+
+
+def test_a_comparison_always_has_its_extractions():
+    found, whole = plan(stages=["compare"]), plan()
+    assert [u.key for u in found.units] == [u.key for u in whole.units]
+    few = plan(stages=["compare"], pairs=[MODELS[:2]])
+    assert {u.where["model"] for u in only(few, "extract")} == set(MODELS[:2])
+    assert {u.where["model"] for u in only(plan(pairs=[MODELS[:2]]), "extract")} == set(MODELS)
+
+
+def test_hook_points_of_the_second_model_are_extracted_for_it():
+    names = ["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post"]
+    options = {"hook_points": names[:1], "hook_points_b": names[1:]}
+    found = plan(stages=["compare"], pairs="consecutive", compare=options)
+    made = {(u.where["model"], *u.spec["hook_points"]): u.key for u in only(found, "extract")}
+    first, middle, last = MODELS
+    assert set(made) == {(first, names[0]), (middle, names[1]), (middle, names[0]), (last, names[1])}
+    assert [u.needs for u in only(found, "compare")] == [
+        (made[first, names[0]], made[middle, names[1]]),
+        (made[middle, names[0]], made[last, names[1]]),
+    ]
+
+
+def test_further_seeds_count_by_their_content():
+    def seeded(*seeds):
+        (unit,) = only(plan(models=MODELS[:2], compare={"seeds_a": seeds[:1], "seeds_b": seeds[1:]}), "compare")
+        return unit
+
+    one = seeded("zoo:planted-oblique", "zoo:planted-rotated")
+    assert one.key == seeded("zoo:planted-oblique@0", "zoo:planted-rotated").key
+    assert one.key != seeded("zoo:planted-rotated", "zoo:planted-rotated").key
+    assert one.key != seeded("zoo:planted-rotated", "zoo:planted-oblique").key
+    assert not {"seeds_a", "seeds_b"} & set(one.spec["options"])
+    assert comparing(one)["seeds_a"] == ("zoo:planted-oblique",)
+    assert comparing(one)["seeds_b"] == ("zoo:planted-rotated",)
+    assert comparing(only(plan(models=MODELS[:2]), "compare")[0])["seeds_a"] == ()
+
+
+def test_seeds_that_are_not_there_are_refused():
+    with pytest.raises(ModelError, match="no-such"):
+        plan(compare={"seeds_a": ["./no-such"]})
+
+
+def test_a_comparison_takes_what_the_plan_says():
+    unit = only(plan(compare={"margin": 0.05}), "compare")[0]
+    settings = make_config({**comparing(unit), **reading(unit)})
+    assert settings == make_config({"margin": 0.05})
+
+
+def test_an_array_of_inputs_counts_by_its_content_and_not_by_its_place(tmp_path):
+    pd.DataFrame({"id": [f"i{i}" for i in range(8)], "answer": [0, 1] * 4}).to_csv(tmp_path / "items.csv", index=False)
+    for name, seed in (("x", 0), ("same", 0), ("other", 1)):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(seed).normal(size=(8, 3)).astype(np.float32))
+
+    def planned(name):
+        return plan_job(make_job({"models": MODELS[:2], "task": "items.csv", "compare": {"inputs": name}}), tmp_path)
+
+    found, same, other = (planned(f"{name}.npy") for name in ("x", "same", "other"))
+    assert [u.key for u in found.units] == [u.key for u in same.units]
+    assert not {u.key for u in found.units} & {u.key for u in other.units}
+    assert {reading(u)["inputs"] for u in same.units} == {str(tmp_path / "same.npy")}
+
+
+def test_autoencoders_of_every_extraction():
+    found = plan(stages=["sae"], sae={"width": [64, 128]})
+    assert found.frame().stage.tolist() == ["extract"] * 3 + ["sae"] * 3
+    assert Unit.of(json.loads(json.dumps(found.units[-1].record()))) == found.units[-1]
+
+
+def test_revisions_are_told_apart_by_their_commits(gpt2_dir, yes_no_csv, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    root = tmp_path / "models--lab--tiny"
+    commits = {"main": "b" * 40, "step1": "a" * 40, "step2": "b" * 40}
+    for name, commit in commits.items():
+        shutil.copytree(gpt2_dir, root / "snapshots" / commit, dirs_exist_ok=True)
+        (root / "refs").mkdir(exist_ok=True)
+        (root / "refs" / name).write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("mechdecouple.models.hub.offline", lambda: True)
+    monkeypatch.setattr("mechdecouple.jobs.content.load", None)  # nothing is loaded
+
+    def planned(*models):
+        return plan_job(make_job({"models": models, "task": str(yes_no_csv), "stages": ["extract"]})).units
+
+    one, two, main = (planned(ref)[0] for ref in ("lab/tiny@step1", "lab/tiny@step2", "lab/tiny"))
+    assert one.key != two.key
+    assert two.key == main.key == planned(f"lab/tiny@{'b' * 40}")[0].key
+    assert one.label.startswith("tiny@step1 on ")
+    assert one.where["model"] == "lab/tiny@step1"

@@ -64,7 +64,7 @@ def plan_job(job: JobConfig, root: str | Path = ".", contents: Contents | None =
     models = chosen_models(job, root)
     pairs = chosen_pairs(job, models, root)
     kept = models if {"extract", "sae"} & set(job.stages) else ()
-    seeds = {name: getattr(config, name) for name in SEEDS} if pairs else dict.fromkeys(SEEDS, ())
+    seeds: dict[str, tuple[str, ...]] = {name: getattr(config, name) if pairs else () for name in SEEDS}
     needed = dict.fromkeys([*kept, *(m for pair in pairs for m in pair), *seeds["seeds_a"], *seeds["seeds_b"]])
     hashes = {ref: contents.of_model(ref, fold_ln=config.fold_ln) for ref in needed}
     units: dict[str, Unit] = {}

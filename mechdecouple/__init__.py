@@ -22,6 +22,7 @@ _HOME = {
     "load": "mechdecouple.refs",
     "load_task": "mechdecouple.refs",
     "Task": "mechdecouple.tasks",
+    "run_job": "mechdecouple.jobs.run",
     "extract": "mechdecouple.extract",
     "Activations": "mechdecouple.activations",
     "plot": "mechdecouple.report",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mechdecouple.compare import compare_many as compare_many
     from mechdecouple.errors import MechDecoupleError as MechDecoupleError
     from mechdecouple.extract import extract as extract
+    from mechdecouple.jobs.run import run_job as run_job
     from mechdecouple.refs import load as load
     from mechdecouple.refs import load_task as load_task
     from mechdecouple.report import plot as plot

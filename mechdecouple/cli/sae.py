@@ -91,30 +91,18 @@ def train(options: argparse.Namespace) -> int:
     from mechdecouple import sae
 
     acts, groups = _rows(options)
-    held = sae.holdout(groups, seed=options.seed)
+    suite = sae.Suite(
+        options.hook_points, tuple(options.architecture), tuple(options.width), options.k, tuple(options.seeds),
+        options.steps, options.seed,
+    )  # fmt: skip
     tables = []
-    # Seeds are trained apart, each on its own order of the rows: seeds that share it look more alike than they are.
-    for one_seed in options.seeds:
-        recipes = [
-            sae.Recipe(architecture, width, options.k, seed=one_seed, hook_point=point)
-            for point in (options.hook_points or acts.hook_points)
-            for architecture in options.architecture
-            for width in options.width
-        ]
-        folder = options.out / f"seed{one_seed}"
-        trained = sae.train_many(
-            acts.select(~held), recipes, steps=options.steps, seed=one_seed, device=options.device, out=folder,
-            progress=not options.quiet,
-        )  # fmt: skip
-        for number, (recipe, one) in enumerate(zip(recipes, trained, strict=True)):
-            found = sae.evaluate(one, acts.select(held), recipe.hook_point, groups=groups[held], seed=options.seed)
-            table = _frame(found.measurements(_name(acts), hook_point=recipe.hook_point, position=acts.position))
-            table.insert(0, "architecture", recipe.architecture)
-            table.insert(0, "sae", f"seed{one_seed}/{number:03d}")
-            tables.append(table)
-            words = f"explained variance {found.explained_variance}, L0 {found.l0.value:.1f}"
-            said = sae.judge(found).shortcomings or _FIT
-            print(f"{folder / f'{number:03d}'}: {one!r} at {recipe.hook_point}: {words}; {said}")
+    made = sae.train_suite(acts, groups, suite, device=options.device, out=options.out, progress=not options.quiet)
+    for one in made:
+        tables.append(sae.suite_frame(one, _name(acts), acts.position))
+        found = one.evaluation
+        words = f"explained variance {found.explained_variance}, L0 {found.l0.value:.1f}"
+        said = sae.judge(found).shortcomings or _FIT
+        print(f"{options.out / one.name}: {one.sae!r} at {one.recipe.hook_point}: {words}; {said}")
     return _written(tables, options.out / "evaluation.parquet")
 
 

@@ -109,14 +109,14 @@ def state_cost(
     _log.info("mechanism of %s and %s: %s", a.name, b.name, cost.sentence)
 
 
-def check_stores(plans: Sequence[Plan], folders: Sequence[Path]) -> None:
+def check_stores(plans: Sequence[tuple[Plan, Path]]) -> None:
     """Refuses folders that hold other activations, and a disk that cannot hold the new ones.
 
     Raises:
         StoreError: see :func:`mechdecouple.extract`; the bytes needed are those of all extractions together.
     """
     needed = 0
-    for todo, folder in zip(plans, folders, strict=True):
+    for todo, folder in plans:
         if folder.exists():
             with Writer.at(folder, todo):
                 pass
@@ -124,7 +124,8 @@ def check_stores(plans: Sequence[Plan], folders: Sequence[Path]) -> None:
             needed += todo.bytes
     if not needed:
         return
-    nearest = next(p for p in (folders[0], *folders[0].absolute().parents) if p.exists())
+    first = plans[0][1]
+    nearest = next(p for p in (first, *first.absolute().parents) if p.exists())
     free = shutil.disk_usage(nearest).free
     if needed > free:
         raise StoreError(

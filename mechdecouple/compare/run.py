@@ -56,6 +56,7 @@ def compare(
     task: Any,
     *,
     out: str | Path | None = None,
+    activations: tuple[str | Path, str | Path] | None = None,
     progress: bool = True,
     config: CompareConfig | Mapping[str, Any] | None = None,
     **options: Any,
@@ -67,6 +68,8 @@ def compare(
         task: the items, see :func:`mechdecouple.load_task`; both models see the same ones.
         out: folder in which activations are stored (``out/activations``), so that an interrupted job goes on; in memory
             without it. The report is written by :func:`mechdecouple.write_report`.
+        activations: folders of A's and of B's activations in place of those below ``out``: what was extracted for one
+            pair serves all pairs that the model is in.
         progress: show what is being done.
         config, options: see :class:`mechdecouple.CompareConfig`; ``options`` win.
 
@@ -84,7 +87,22 @@ def compare(
     seeds = _seeds(settings.seeds_a, settings), _seeds(settings.seeds_b, settings)
     model_a, model_b = _models(a, b, settings)
     with threads(model_a, model_b):
-        return _run(model_a, model_b, items, settings, seeds, None if out is None else Path(out), progress)
+        stores = _Stores(None if out is None else Path(out) / ACTIVATIONS, activations)
+        return _run(model_a, model_b, items, settings, seeds, stores, progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stores:
+    """Where activations go: ``below`` a folder by the name of what they are of, unless places of A's and B's are
+    given; in memory where there is neither."""
+
+    below: Path | None
+    given: tuple[str | Path, str | Path] | None
+
+    def of(self, name: str) -> Path | None:
+        if self.given is not None and name in ("a", "b"):
+            return Path(self.given[name == "b"])
+        return None if self.below is None else self.below / name
 
 
 @contextlib.contextmanager
@@ -126,7 +144,7 @@ def _run(
     task: Task,
     config: CompareConfig,
     seeds: tuple[list[HookedModel], list[HookedModel]],
-    out: Path | None,
+    stores: _Stores,
     progress: bool,
 ) -> Comparison:
     notes = [*comparability(a, b, config), *task.notes]
@@ -149,14 +167,14 @@ def _run(
             config,
             slot="b" if which else "a",
             loss_unit=loss_unit,
-            store=None if out is None else out / ACTIVATIONS / store,
+            store=stores.of(store),
             progress=progress,
             spent=spent,
         )
 
     families = [family for family in MEASURES if family in config.families]
     runs = [(0, i, m) for i, m in enumerate(seeds[0])] + [(1, i, m) for i, m in enumerate(seeds[1])]
-    _check_first(a, b, task, config, points, sites, runs, out)
+    _check_first(a, b, task, config, points, sites, runs, stores)
     state_cost(a, b, task, spent, config, seeds)
     with bar(total=3 + len(families) + ("sae" in families) + len(runs), progress=progress, unit="stage") as stages:
 
@@ -234,15 +252,15 @@ def _check_first(
     points: Sequence[tuple[str, ...]],
     sites: Sequence[Site],
     runs: Sequence[tuple[int, int, HookedModel]],
-    out: Path | None,
+    stores: _Stores,
 ) -> None:
     """Refuse what could only fail after minutes: options, items, hook points, folders and the space on the disk."""
     check_items(task)
     named = [(0, "a", a), (1, "b", b), *((which, _seed_store(which, number), m) for which, number, m in runs)]
     plans = [check_reading(m, task, points[which], config, slot="b" if which else "a") for which, _, m in named]
     check_features(config, sites, a, plans)
-    if out is not None:
-        check_stores(plans, [out / ACTIVATIONS / store for _, store, _ in named])
+    folders = [stores.of(store) for _, store, _ in named]
+    check_stores([(todo, folder) for todo, folder in zip(plans, folders, strict=True) if folder is not None])
 
 
 def _seed_store(which: int, number: int) -> str:

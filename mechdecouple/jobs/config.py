@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mechdecouple.compare import CompareConfig, make_config
 from mechdecouple.errors import InputError
+from mechdecouple.sae import make_suite
 
 Stage = Literal["extract", "sae", "compare"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -115,7 +116,7 @@ def make_job(entries: dict[str, Any]) -> JobConfig:
         job = JobConfig(**entries)
     except ValidationError as error:
         raise InputError(f"job: {_first(error)}") from None
-    _ = job.comparison
+    _ = job.comparison, make_suite(job.sae)
     return job
 
 

@@ -75,6 +75,7 @@ from mechdecouple.sae.spliced import (
     Spliced,
     spliced,
 )
+from mechdecouple.sae.suite import Suite, make_suite, suite_frame, train_suite
 from mechdecouple.sae.training import ModelRows, Recipe, train, train_many
 
 __all__ = [
@@ -127,6 +128,7 @@ __all__ = [
     "SparseProbing",
     "Spliced",
     "Splitting",
+    "Suite",
     "TargetedPerturbation",
     "absorption",
     "evaluate",
@@ -135,14 +137,17 @@ __all__ = [
     "holdout",
     "judge",
     "latent_scale",
+    "make_suite",
     "match",
     "matched_share_excess",
     "reading",
     "sparse_probing",
     "spliced",
     "splitting",
+    "suite_frame",
     "targeted_perturbation",
     "train",
     "train_crosscoder",
     "train_many",
+    "train_suite",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from mechdecouple.activations import Activations
 from mechdecouple.errors import InputError
 from mechdecouple.extract import Plan, extract, plan
-from mechdecouple.extract.run import run_batches
+from mechdecouple.extract.passes import run_batches
 from mechdecouple.models import HookedModel
 from mechdecouple.sae.training.buffer import MixingBuffer
 from mechdecouple.sae.training.rows import Moments

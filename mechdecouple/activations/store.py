@@ -5,7 +5,7 @@ manifest.json            what the rows are, what made them, and name, size and S
 ids.json                 the item ids, in item order
 batches.json             the batch plan: item indices in the order they were run (extracted stores only)
 shard-00000.safetensors  one tensor [rows, width] a hook point; "#item" [rows] is each row's item, "#token" its token
-times.json               when it was made: the one file that differs between two runs of the same work
+times.json               when it was made and how fast: the one file that differs between two runs of the same work
 ```
 """
 
@@ -18,6 +18,7 @@ import functools
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,16 @@ MANIFEST, IDS, BATCHES, TIMES = "manifest.json", "ids.json", "batches.json", "ti
 ITEM, TOKEN = "#item", "#token"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SHARD_BYTES = 32 * 2**20
+_MENDS = {
+    errno.ENOSPC: "free some space and run the same command again to go on",
+    errno.EDQUOT: "free some space and run the same command again to go on",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f) and run the same command again to go on",
+}
 _AGAIN = "run the same extraction again to mend it"
-_NEEDED = {"complete", "position", "dtype", "hook_points", "items", "rows", "files", "shards"}
+_NEEDED = {
+    "complete": bool, "position": str, "dtype": str, "hook_points": list, "items": int, "rows": int, "files": dict,
+    "shards": list,
+}  # fmt: skip
 
 
 def size_text(n: float) -> str:
@@ -77,8 +86,7 @@ def one_line(what: str, path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = "free some space and run the same command again to go on" if full else "choose a folder you may write to"
+        mend = _MENDS.get(error.errno or 0, "choose a folder you may write to")
         raise StoreError(f"{what} {str(path)!r} failed: {error.strerror or error}; {mend}") from None
 
 
@@ -118,6 +126,32 @@ def write_shard(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, An
     return {**write_file(path, safetensors.torch.save(dict(tensors))), "rows": len(tensors[ITEM])}
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a store, complete or not.
+
+    Raises:
+        StoreError: it cannot be read, does not parse, or is not what a manifest is.
+    """
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(f"activations {str(folder / MANIFEST)!r} are of another format; expected {FORMAT!r}")
+    wrong = [name for name, kind in _NEEDED.items() if not isinstance(manifest.get(name), kind)]
+    entries = [] if wrong else [*manifest["files"].values(), *(entry for entry in manifest["shards"] if entry)]
+    if wrong or not all(isinstance(entry, dict) and {"file", "bytes", "sha256"} <= set(entry) for entry in entries):
+        what = f"{wrong[0]!r} is missing or of another kind" if wrong else "a file's name, size or checksum is missing"
+        raise StoreError(f"activations {str(folder / MANIFEST)!r} is damaged ({what}); extract into a new folder")
+    return manifest
+
+
+def read_times(folder: Path) -> list[dict[str, Any]]:
+    """What each run that worked on a store noted of itself: when it started; when it finished, and how fast it was."""
+    try:
+        notes = read_json(folder / TIMES)
+    except StoreError:
+        return []
+    return [note for note in notes if isinstance(note, dict)] if isinstance(notes, list) else []
+
+
 def fault(folder: Path, entry: Mapping[str, Any], *, checksum: bool = True) -> str:
     """What is wrong with a file that the manifest lists; empty where nothing is."""
     path = folder / entry["file"]
@@ -136,15 +170,24 @@ def fault(folder: Path, entry: Mapping[str, Any], *, checksum: bool = True) -> s
     return ""
 
 
+_held: dict[tuple[int, int], tuple[int, int]] = {}
+"""Device and inode of each folder that is locked here: the process and thread that hold it."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path, what: str = "activations") -> Iterator[None]:
-    """Holds ``folder`` for this process; the lock goes with the process, however it ends.
+    """Holds ``folder`` for this thread; the lock goes with the process, however it ends. Who holds it may ask again.
 
     Raises:
-        BusyError: another process is writing there; ``what`` it holds is named.
+        BusyError: another process, or another thread of this one, is writing there; ``what`` it holds is named.
     """
     with one_line("opening", folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    place, me = (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino), (os.getpid(), threading.get_ident())
+    if _held.get(place) == me:
+        os.close(descriptor)
+        yield
+        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,8 +195,11 @@ def locked(folder: Path, what: str = "activations") -> Iterator[None]:
             raise BusyError(
                 f"{what} folder {str(folder)!r} is being written by another process; wait for it or choose another"
             ) from None
+        _held[place] = me
         yield
     finally:
+        if _held.get(place) == me:
+            del _held[place]
         os.close(descriptor)
 
 
@@ -195,9 +241,7 @@ class Store:
         self.path = path
         if not (path / MANIFEST).is_file():
             raise StoreError(f"{str(path)!r} has no {MANIFEST}; expected a folder written by extract")
-        self.manifest: dict[str, Any] = read_json(path / MANIFEST)
-        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT or _NEEDED - set(self.manifest):
-            raise StoreError(f"activations {str(path / MANIFEST)!r} are of another format; expected {FORMAT!r}")
+        self.manifest = read_manifest(path)
         if not self.manifest["complete"]:
             done = sum(entry is not None for entry in self.manifest["shards"])
             total = len(self.manifest["shards"])

@@ -22,6 +22,7 @@ from mechdecouple.tasks import Task
 
 # A shard ends here even if it is small, so that a killed run loses little work.
 _BATCHES_A_SHARD = 32
+_ITEMS_A_BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class Plan:
         model, task: what is run on what.
         hook_points: name to width of a row, in the order asked for.
         position, dtype, batch_tokens, chat, special: as given to :func:`plan`.
+        batch_limit: padded tokens (items, where inputs are tensors) that a batch may hold: what was asked for, or less
+            where the device had no memory for it.
         items: the inputs: token ids, or an array [n, ...].
         tokens: per item, the token indices that become its rows (or its mean); None for tensor inputs.
         batches: item indices of each batch.
@@ -44,6 +47,7 @@ class Plan:
     position: str
     dtype: str
     batch_tokens: int
+    batch_limit: int
     chat: bool
     special: bool
     items: Encoded | np.ndarray
@@ -88,6 +92,27 @@ class Plan:
     def _rows_of(self, batches: Iterable[int]) -> int:
         return sum(int(self.rows_per_item[self.batches[number]].sum()) for number in batches)
 
+    def limited(self, limit: int) -> Plan:
+        """The same work in batches that hold at most ``limit`` padded tokens (items, where inputs are tensors)."""
+        cut = _batches(self.items, limit)
+        smaller = dataclasses.replace(self, batch_limit=limit, batches=cut)
+        return dataclasses.replace(smaller, shards=_shards(smaller))
+
+    def halved(self) -> Plan:
+        """The same work in batches of half the size of the largest one.
+
+        Raises:
+            InputError: that one is a single item.
+        """
+        largest = max(self.batches, key=self._padded)
+        if len(largest) == 1:
+            raise _too_large(self, int(largest[0]))
+        return self.limited(self._padded(largest) // 2)
+
+    def _padded(self, batch: np.ndarray) -> int:
+        """What counts against the limit of a batch."""
+        return len(batch) * (int(self.items.lengths[batch].max()) if isinstance(self.items, Encoded) else 1)
+
     def pick(self, numbers: np.ndarray, values: Tensor, hook_point: str, picker: Picker | None) -> Tensor:
         """The rows [r, d] that ``values``, the activations of the items ``numbers``, contribute."""
         rows = pick_array(values, self.position) if picker is None else picker(values, hook_point)
@@ -117,6 +142,7 @@ class Plan:
             "chat": self.chat,
             "special": self.special,
             "batch_tokens": self.batch_tokens,
+            "batch_limit": self.batch_limit,
             "threads": torch.get_num_threads(),
             "tools": {
                 "mechdecouple": mechdecouple.__version__,
@@ -167,12 +193,27 @@ def plan(
         raise InputError(f"position {position!r} needs tokens; model {model.name!r} takes tensors: use last or mean")
     else:
         items = task.inputs
-    batched = batches(items, batch_tokens=batch_tokens)
+    limit = batch_tokens if isinstance(items, Encoded) else _ITEMS_A_BATCH
     draft = Plan(
-        model, task, dict.fromkeys(names, 0), position, dtype, batch_tokens, chat, special, items, tokens, batched, []
-    )
+        model, task, dict.fromkeys(names, 0), position, dtype, batch_tokens, limit, chat, special, items, tokens,
+        _batches(items, limit), [],
+    )  # fmt: skip
     sized = dataclasses.replace(draft, hook_points=_widths(draft))
     return dataclasses.replace(sized, shards=_shards(sized))
+
+
+def _batches(items: Encoded | np.ndarray, limit: int) -> list[np.ndarray]:
+    if isinstance(items, Encoded):
+        return batches(items, batch_tokens=limit)
+    return batches(items, batch_size=limit)
+
+
+def _too_large(todo: Plan, item: int) -> InputError:
+    size = f" of {len(todo.items.tokens[item])} tokens" if isinstance(todo.items, Encoded) else ""
+    return InputError(
+        f"item {str(todo.task.ids[item])!r}{size} does not fit into the memory of {todo.model.device} even by itself; "
+        "shorten it, load the model in bfloat16, or ask for fewer hook points"
+    )
 
 
 def _widths(draft: Plan) -> dict[str, int]:
@@ -182,6 +223,8 @@ def _widths(draft: Plan) -> dict[str, int]:
     with torch.inference_mode():
         try:
             found = draft.model.forward(batch, capture=tuple(draft.hook_points), logits=False).activations
+        except torch.OutOfMemoryError:
+            raise _too_large(draft, int(numbers[0])) from None
         except RuntimeError as error:
             if not isinstance(draft.items, np.ndarray):
                 raise

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ from tqdm.auto import tqdm
 
 from mechdecouple.activations import Activations, store
 from mechdecouple.activations.rows import Memory
-from mechdecouple.errors import InputError
+from mechdecouple.extract.passes import Keep, Passes
 from mechdecouple.extract.planning import Plan, plan
-from mechdecouple.extract.writer import Writer
-from mechdecouple.models import HookedModel, collate
+from mechdecouple.extract.speed import Speed, speed
+from mechdecouple.extract.writer import Writer, is_complete
+from mechdecouple.models import HookedModel
 from mechdecouple.progress import bar as progress_bar
 from mechdecouple.tasks import Task
 
@@ -41,7 +44,8 @@ def extract(
 
     With ``out`` the rows are streamed to that folder, and memory does not grow with them. Killed at any moment and
     called again with the same arguments, it goes on after the last whole shard and ends with the same bytes; a shard
-    that no longer matches its checksum is made again; what is complete already is opened.
+    that no longer matches its checksum is made again; what is complete already is opened. A device without memory for
+    a batch is given half as much, from the start, and whoever goes on goes on with that; the manifest has both sizes.
 
     Args:
         hook_points: where to look; by default after the embedding and after each layer.
@@ -65,77 +69,103 @@ def extract(
     if out is None:
         held = 4 * todo.rows * sum(todo.hook_points.values())
         _log.info("%s: %d rows, %s in memory", model.name, todo.rows, store.size_text(held))
-        with _bar(todo, 0, progress) as bar:
-            return _in_memory(todo, bar)
+        return _in_memory(todo, progress)
     path = Path(out)
-    with Writer.at(path, todo) as writer:
-        missing = writer.missing()
-        if missing or not writer.manifest["complete"]:
-            writer.begin(missing)
-            done = int(todo.work.sum() - sum(todo.work[b] for s in missing for b in todo.shards[s]))
-            with _bar(todo, done, progress) as bar, _threads(writer.manifest["threads"]):
-                for number in missing:
-                    writer.add(number, _shard(todo, number, bar))
-            writer.finish()
+    if not is_complete(path, todo):
+        with Writer.at(path, todo) as writer:
+            _to_disk(writer, progress)
     return Activations.open(path)
 
 
-def run_batches(todo: Plan, numbers: Iterable[int]) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Runs batches of a plan; for each its number and its rows [r, d] a hook point, on the CPU in the storage dtype."""
-    names = tuple(todo.hook_points)
-    for number in numbers:
-        items = todo.batches[number]
-        with torch.inference_mode():
-            batch = collate(todo.items, items, model=todo.model)
-            found = todo.model.forward(batch, capture=names, logits=False).activations
-            picker = todo.picker(items, batch)
-            rows = {name: _stored(todo, items, name, todo.pick(items, found.pop(name), name, picker)) for name in names}
-        yield number, rows
-
-
-def _stored(todo: Plan, items: np.ndarray, hook_point: str, values: Tensor) -> Tensor:
-    cast = values.to(store.DTYPES[todo.dtype]).to("cpu", copy=False)
-    # One finite sum proves all terms finite; a sum that overflowed proves nothing.
-    if not torch.isfinite(cast.sum(dtype=torch.float32)) and not torch.isfinite(cast).all():
-        row = int(torch.nonzero(~torch.isfinite(cast).all(dim=1))[0])
-        item = np.repeat(items, todo.rows_per_item[items])[row]
-        value = values[row][~torch.isfinite(cast[row]).to(values.device)][0].item()
-        where = f"item {str(todo.task.ids[item])!r} has {value:g} at hook point {hook_point!r}"
-        if np.isfinite(value):
-            raise InputError(f"{where}, too large for {todo.dtype}; use bfloat16 or float32")
-        raise InputError(f"{where}; expected finite values: check the model's weights and dtype")
-    return cast
-
-
-def _in_memory(todo: Plan, bar: tqdm) -> Activations:
+def _in_memory(todo: Plan, progress: bool) -> Activations:
     sizes = todo.rows_per_item
     starts = np.cumsum(sizes) - sizes
     arrays = {name: np.empty((todo.rows, width), np.float32) for name, width in todo.hook_points.items()}
-    for number, rows in run_batches(todo, range(len(todo.batches))):
-        items = todo.batches[number]
-        at = np.concatenate([starts[item] + np.arange(int(sizes[item])) for item in items])
-        for name, values in rows.items():
-            arrays[name][at] = values.to(torch.float32).numpy()
-        bar.update(int(todo.work[number]))
+    while True:
+        try:
+            with _bar(todo, 0, progress) as bar:
+                measured = _run(todo, range(len(todo.shards)), partial(_place, arrays, todo, starts), bar, behind=False)
+            break
+        except torch.OutOfMemoryError:
+            smaller = _smaller(todo)
+        todo = smaller
+        _free(todo)
+    if _log.isEnabledFor(logging.INFO):
+        measured()
     items = np.repeat(np.arange(len(sizes)), sizes)
     tokens = np.concatenate(todo.tokens) if todo.position == "all" and todo.tokens is not None else None
     manifest = {**todo.manifest(), "complete": True}
     return Activations(Memory(arrays, np.array(todo.task.ids, dtype=str), items, tokens, manifest))
 
 
-def _shard(todo: Plan, number: int, bar: tqdm) -> dict[str, Tensor]:
-    """The tensors of one shard, run now."""
-    parts: dict[str, list[Tensor]] = {name: [] for name in todo.hook_points}
-    for batch, rows in run_batches(todo, todo.shards[number]):
-        for name, values in rows.items():
-            parts[name].append(values)
-        bar.update(int(todo.work[batch]))
-    items = np.concatenate([todo.batches[batch] for batch in todo.shards[number]])
-    tensors = {name: torch.cat(parts.pop(name)) for name in todo.hook_points}
-    tensors[store.ITEM] = torch.from_numpy(np.repeat(items, todo.rows_per_item[items]).astype(np.int64))
+def _place(arrays: dict[str, np.ndarray], todo: Plan, starts: np.ndarray, shard: int, rows: dict[str, Tensor]) -> None:
+    """Puts the rows of a shard where they belong in the order of items."""
+    items = _items(todo, shard)
+    at = np.concatenate([starts[item] + np.arange(int(todo.rows_per_item[item])) for item in items])
+    for name, values in rows.items():
+        arrays[name][at] = values.to(torch.float32).numpy()
+
+
+def _to_disk(writer: Writer, progress: bool) -> None:
+    missing = writer.missing()
+    while missing or not writer.manifest["complete"]:
+        todo = writer.todo
+        writer.begin(missing)
+        done = int(todo.work.sum() - sum(todo.work[b] for s in missing for b in todo.shards[s]))
+        try:
+            with _bar(todo, done, progress) as bar, _threads(writer.manifest["threads"]):
+                fast = _run(todo, missing, partial(_add, writer), bar, behind=True)()
+        except torch.OutOfMemoryError:
+            smaller = _smaller(todo)
+        else:
+            writer.finish(fast.record())
+            return
+        # Outside of the except clause, where the failed pass and what it held is forgotten.
+        _free(todo)
+        missing = writer.begin_again(smaller)
+
+
+def _add(writer: Writer, shard: int, rows: dict[str, Tensor]) -> None:
+    """Writes a shard, its rows beside the item and token that each of them is."""
+    todo, items = writer.todo, _items(writer.todo, shard)
+    tensors = {**rows, store.ITEM: torch.from_numpy(np.repeat(items, todo.rows_per_item[items]).astype(np.int64))}
     if todo.position == "all" and todo.tokens is not None:
         tensors[store.TOKEN] = torch.from_numpy(np.concatenate([todo.tokens[item] for item in items]).astype(np.int32))
-    return tensors
+    writer.add(shard, tensors)
+
+
+def _items(todo: Plan, shard: int) -> np.ndarray:
+    return np.concatenate([todo.batches[batch] for batch in todo.shards[shard]])
+
+
+def _run(todo: Plan, shards: Sequence[int], keep: Keep, bar: tqdm, *, behind: bool) -> Callable[[], Speed]:
+    """Runs and keeps shards; what it returns measures how fast that was and logs it."""
+    passes = Passes(todo, keep, lambda batch: bar.update(int(todo.work[batch])), behind=behind)
+    start = time.perf_counter()
+    passes.run(shards)
+    seconds = time.perf_counter() - start
+
+    def measured() -> Speed:
+        fast = speed(todo, [batch for shard in shards for batch in todo.shards[shard]], seconds, passes.seconds)
+        _log.info("%s: %s", todo.model.name, fast)
+        return fast
+
+    return measured
+
+
+def _smaller(todo: Plan) -> Plan:
+    smaller = todo.halved()
+    _log.warning(
+        "%s: %s has no memory for batches of %d %s; going on with %d", todo.model.name, todo.model.device,
+        todo.batch_limit, "items" if todo.tokens is None else "padded tokens", smaller.batch_limit,
+    )  # fmt: skip
+    return smaller
+
+
+def _free(todo: Plan) -> None:
+    """Gives back what the device still holds for tensors that are gone."""
+    if todo.model.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _bar(todo: Plan, done: int, progress: bool) -> tqdm:

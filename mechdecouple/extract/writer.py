@@ -28,23 +28,22 @@ class Writer:
     """
 
     def __init__(self, folder: Path, todo: Plan) -> None:
-        self.folder, self._todo = folder, todo
-        spans = [[span.start, span.stop] for span in todo.shards]
-        self._files = {
-            "ids": (store.IDS, store.to_json([str(id_) for id_ in todo.task.ids])),
-            "batches": (store.BATCHES, store.to_json({"shards": spans, "batches": [b.tolist() for b in todo.batches]})),
-        }
-        entries = {
-            key: {"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for key, (name, data) in self._files.items()
-        }
-        self.manifest: dict[str, Any] = {**todo.manifest(), "files": entries, "shards": [None] * len(todo.shards)}
+        self.folder = folder
         store.clear_unfinished(folder)
         self.new = not (folder / store.MANIFEST).exists()
-        if not self.new:
-            there = store.read_json(folder / store.MANIFEST)
-            self._check_same(there)
+        there = None if self.new else store.read_manifest(folder)
+        self._aim(todo if there is None else _as_it_went(todo, there))
+        if there is not None:
+            _check_same(folder, there, self.manifest)
             self.manifest = there
+
+    def _aim(self, todo: Plan) -> None:
+        self.todo, self._files = todo, _files(todo)
+        self.manifest: dict[str, Any] = {
+            **todo.manifest(),
+            "files": _entries(self._files),
+            "shards": [None] * len(todo.shards),
+        }
 
     @classmethod
     @contextlib.contextmanager
@@ -94,9 +93,9 @@ class Writer:
         Raises:
             StoreError: it cannot hold them, or cannot be written.
         """
-        cost = self._todo.shard_bytes(missing) if len(missing) < len(self._todo.shards) else self._todo.bytes
+        cost = self.todo.shard_bytes(missing) if len(missing) < len(self.todo.shards) else self.todo.bytes
         free = shutil.disk_usage(self.folder).free
-        _log.info("%s: %s to write to %s", self._todo.model.name, store.size_text(cost), self.folder)
+        _log.info("%s: %s to write to %s", self.todo.model.name, store.size_text(cost), self.folder)
         if cost > free:
             raise StoreError(
                 f"the activations need {cost:,} bytes and {str(self.folder)!r} has {free:,} free: free some space, "
@@ -108,14 +107,24 @@ class Writer:
         self._write_manifest(complete=False)
         self._note({"started": _now()})
 
+    def begin_again(self, smaller: Plan) -> list[int]:
+        """Throws away what is there for a plan of smaller batches, and returns the shards to be made."""
+        with store.one_line("clearing", self.folder):
+            for shard in self.folder.glob("shard-*"):
+                shard.unlink()
+        self._aim(smaller)
+        self._write_manifest(complete=False)
+        return list(range(len(smaller.shards)))
+
     def add(self, number: int, tensors: Mapping[str, Tensor]) -> None:
         """Writes one shard, then lists it."""
         entry = store.write_shard(self.folder / store.shard_name(number), tensors)
         self.manifest["shards"][number] = entry
         self._write_manifest(complete=False)
 
-    def finish(self) -> None:
-        self._note({"finished": _now()})
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Completes the folder; ``facts`` on the run stand beside the time."""
+        self._note({"finished": _now(), **facts})
         self._write_manifest(complete=True)
 
     def _write_files(self) -> None:
@@ -127,30 +136,65 @@ class Writer:
         self.manifest["complete"] = complete
         store.write_file(self.folder / store.MANIFEST, store.to_json(self.manifest))
 
-    def _note(self, fact: dict[str, str]) -> None:
-        path = self.folder / store.TIMES
-        try:
-            notes = store.read_json(path)
-        except StoreError:
-            notes = []
-        store.write_file(path, store.to_json([*notes, fact]))
-
-    def _check_same(self, there: Any) -> None:
-        if not isinstance(there, dict) or there.get("format") != store.FORMAT:
-            raise StoreError(f"activations {str(self.folder)!r} are of another format; choose another folder")
-        self._compare(_identity(there), _identity(self.manifest), "choose another folder, or remove this one")
+    def _note(self, fact: dict[str, Any]) -> None:
+        store.write_file(self.folder / store.TIMES, store.to_json([*store.read_times(self.folder), fact]))
 
     def _check_arithmetic(self) -> None:
         mend = "finish it with the same set-up, or extract into another folder"
-        self._compare(_arithmetic(self.manifest), _arithmetic(self._todo.manifest()), mend)
+        _compare(self.folder, _arithmetic(self.manifest), _arithmetic(self.todo.manifest()), mend)
 
-    def _compare(self, there: dict[str, Any], here: dict[str, Any], mend: str) -> None:
-        for name, value in here.items():
-            if there[name] != value:
-                raise StoreError(
-                    f"activations {str(self.folder)!r} were made with {name} {_short(there[name], value)}, now it is "
-                    f"{_short(value, there[name])}; {mend}"
-                )
+
+def is_complete(folder: Path, todo: Plan) -> bool:
+    """Whether a folder holds all that the plan makes, undamaged. Needs no lock: any number of readers may look at once.
+
+    Raises:
+        StoreError: it holds something complete that other arguments made.
+    """
+    try:
+        there = store.read_manifest(folder)
+    except StoreError:
+        return False
+    if not there["complete"]:
+        return False
+    todo = _as_it_went(todo, there)
+    _check_same(folder, there, {**todo.manifest(), "files": _entries(_files(todo))})
+    entries = [*there["files"].values(), *there["shards"]]
+    return not any(entry is None or store.fault(folder, entry) for entry in entries)
+
+
+def _as_it_went(todo: Plan, there: Mapping[str, Any]) -> Plan:
+    """The plan in batches as small as those that the device had memory for when the folder was begun."""
+    limit = there.get("batch_limit")
+    return todo.limited(limit) if isinstance(limit, int) and 0 < limit < todo.batch_limit else todo
+
+
+def _files(todo: Plan) -> dict[str, tuple[str, bytes]]:
+    """Name and contents of the files beside the shards."""
+    spans = [[span.start, span.stop] for span in todo.shards]
+    return {
+        "ids": (store.IDS, store.to_json([str(id_) for id_ in todo.task.ids])),
+        "batches": (store.BATCHES, store.to_json({"shards": spans, "batches": [b.tolist() for b in todo.batches]})),
+    }
+
+
+def _entries(files: Mapping[str, tuple[str, bytes]]) -> dict[str, dict[str, Any]]:
+    return {
+        key: {"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for key, (name, data) in files.items()
+    }
+
+
+def _check_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    _compare(folder, _identity(there), _identity(here), "choose another folder, or remove this one")
+
+
+def _compare(folder: Path, there: dict[str, Any], here: dict[str, Any], mend: str) -> None:
+    for name, value in here.items():
+        if there[name] != value:
+            raise StoreError(
+                f"activations {str(folder)!r} were made with {name} {_short(there[name], value)}, now it is "
+                f"{_short(value, there[name])}; {mend}"
+            )
 
 
 def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:

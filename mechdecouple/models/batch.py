@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,12 +39,22 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(x if x is None else x.to(device) for x in (self.tokens, self.mask, self.array)))
+        batch = Batch(*(x if x is None else moved(x, device) for x in (self.tokens, self.mask, self.array)))
+        # Known from here on: to ask the device would be to wait until it has done all that was asked of it before.
+        batch.__dict__["padded"] = self.padded
+        return batch
 
-    @property
+    @cached_property
     def padded(self) -> bool:
-        """Whether any position is padding."""
+        """Whether any position is padding; looked at once."""
         return self.mask is not None and not bool(self.mask.all())
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on a device; from the CPU to CUDA it goes through pinned memory, and nothing waits for it."""
+    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 Edit = Callable[[Tensor, Batch], Tensor]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 import mechdecouple
 from mechdecouple.activations import Activations, store
-from mechdecouple.errors import StoreError
+from mechdecouple.errors import BusyError, StoreError
 from mechdecouple.extract import extract, plan
 from mechdecouple.models import build, wrap
 
@@ -254,14 +255,62 @@ def test_a_folder_that_may_not_be_written(hooked, task, tmp_path, monkeypatch):
     assert not any(out.iterdir())
 
 
-def test_a_folder_in_use_is_told(hooked, task, tmp_path):
-    with store.locked(tmp_path), pytest.raises(StoreError, match="is being written by another process"):
-        extract(hooked, task, out=tmp_path)
+@pytest.fixture
+def held_elsewhere(tmp_path):
+    """A folder that another process is writing to."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    code = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), 2); print('held', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        yield folder
+        holder.kill()
+
+
+def test_a_folder_in_use_is_told(hooked, task, held_elsewhere):
+    with pytest.raises(BusyError, match="is being written by another process"):
+        extract(hooked, task, out=held_elsewhere, **OPTIONS)
+
+
+def test_what_is_complete_is_opened_while_another_holds_it_and_its_damage_is_not(hooked, task, whole, held_elsewhere):
+    for path in whole.iterdir():
+        shutil.copy(path, held_elsewhere)
+    found = extract(hooked, task, out=held_elsewhere, **OPTIONS)
+    point = hooked.layer_points[0]
+    np.testing.assert_array_equal(found[point], extract(hooked, task, **OPTIONS)[point])
+    with pytest.raises(StoreError, match="were made with position"):
+        extract(hooked, task, out=held_elsewhere, **OPTIONS | {"position": "last"})
+    _flip(held_elsewhere / store.shard_name(1))
+    with pytest.raises(BusyError):
+        extract(hooked, task, out=held_elsewhere, **OPTIONS)
+
+
+def test_who_holds_the_folder_may_extract_into_it(hooked, task, tmp_path, whole, digests):
+    (tmp_path / "out").mkdir()
+    with store.locked(tmp_path / "out"):
+        extract(hooked, task, out=tmp_path / "out", **OPTIONS)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(BusyError):
+            (tmp_path / "out" / store.shard_name(0)).unlink()
+            pool.submit(extract, hooked, task, out=tmp_path / "out", **OPTIONS).result()
+        extract(hooked, task, out=tmp_path / "out", **OPTIONS)
+    assert digests(tmp_path / "out") == digests(whole)
+
+
+@pytest.mark.parametrize("part", ["files", "shards", "rows", "complete"])
+def test_a_manifest_that_lacks_something_is_refused_in_one_line(hooked, task, whole, part):
+    text = (whole / store.MANIFEST).read_text()
+    (whole / store.MANIFEST).write_text(text.replace(f'"{part}"', f'"{part[:-1]}"', 1))
+    for refused in (lambda: extract(hooked, task, out=whole, **OPTIONS), lambda: Activations.open(whole)):
+        with pytest.raises(StoreError, match=f"is damaged .'{part}' is missing") as caught:
+            refused()
+        assert "\n" not in str(caught.value)
 
 
 def test_the_times_stand_apart(whole):
     times = json.loads((whole / store.TIMES).read_text())
-    assert [list(note) for note in times] == [["started"], ["finished"]]
+    assert [next(iter(note)) for note in times] == ["started", "finished"]
     assert times[0]["started"] not in (whole / store.MANIFEST).read_text()
 
 

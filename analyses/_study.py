@@ -10,7 +10,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import t as student
 
 from mechdecouple.compare.provenance import PACKAGES, commit
 from mechdecouple.errors import InputError
@@ -35,6 +36,8 @@ class Criterion:
         value: what was measured (NaN meets nothing).
         expected, tolerance: met if the value lies no further than this on the ``side`` that counts.
         how: where the expected value and its tolerance come from.
+        low, high: 95 % interval of the value over ``seeds``; NaN where it rests on one run.
+        seeds: the value of each seed, whose mean is ``value``; empty where it rests on one run.
     """
 
     group: str
@@ -44,6 +47,22 @@ class Criterion:
     tolerance: float = 0.0
     side: Side = "both"
     how: str = ""
+    low: float = math.nan
+    high: float = math.nan
+    seeds: tuple[float, ...] = ()
+
+    @classmethod
+    def over_seeds(
+        cls, group: str, name: str, values: Iterable[float], expected: float, side: Side = "both", *,
+        tolerance: float = 0.0, how: str = "",
+    ) -> Criterion:  # fmt: skip
+        """Of the mean over seeds; the interval is Student's."""
+        seeds = tuple(float(value) for value in values)
+        value, low, high = seed_interval(seeds)
+        return cls(
+            group=group, name=name, value=value, expected=expected, tolerance=tolerance, side=side, how=how, low=low,
+            high=high, seeds=seeds,
+        )  # fmt: skip
 
     @property
     def met(self) -> bool:
@@ -53,8 +72,25 @@ class Criterion:
         return bool(not math.isnan(self.value) and low and high)
 
     def row(self) -> dict[str, Any]:
-        numbers = {key: _plain(getattr(self, key)) for key in ("value", "expected", "tolerance")}
-        return {"group": self.group, "name": self.name, **numbers, "side": self.side, "met": self.met, "how": self.how}
+        numbers = {key: _plain(getattr(self, key)) for key in ("value", "low", "high", "expected", "tolerance")}
+        facts = {"side": self.side, "met": self.met, "how": self.how, "seeds": [_plain(x) for x in self.seeds]}
+        return {"group": self.group, "name": self.name, **numbers, **facts}
+
+    def __str__(self) -> str:
+        interval = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"
+        sign = {"both": "±", "at least": "at least, −", "at most": "at most, +"}[self.side]
+        asked = f"expected {self.expected:.4g} ({sign}{self.tolerance:.2g})"
+        return f"{self.group}: {self.name}: {self.value:.4g}{interval}, {asked}"
+
+
+def seed_interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """Mean of the runs of several seeds and the ends of its 95 % interval (Student's t; NaN for fewer than two)."""
+    x = np.array(list(values), dtype=np.float64)
+    if len(x) < 2:
+        return (float(x[0]) if len(x) else math.nan), math.nan, math.nan
+    half = float(student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
+    mean = float(x.mean())
+    return mean, mean - half, mean + half
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,6 +101,7 @@ class Result:
         name, claim, source: which study it is, what it tests, and where that comes from.
         full: whether it was run at full size.
         notes: what a reader must know of the numbers.
+        captions: figure -> what it shows, with the numbers of this run.
     """
 
     name: str
@@ -75,6 +112,7 @@ class Result:
     tables: Mapping[str, pd.DataFrame]
     figures: Mapping[str, Figure]
     notes: tuple[str, ...] = ()
+    captions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -96,6 +134,7 @@ class Result:
         facts = {key: getattr(self, key) for key in ("name", "claim", "source", "full", "verdict", "notes")}
         met = sum(c.met for c in self.criteria)
         facts |= {"met": met, "of": len(self.criteria), "criteria": [c.row() for c in self.criteria]}
+        facts["captions"] = dict(self.captions)
         _write_json(directory / "result.json", facts)
         for name, table in self.tables.items():
             table.to_parquet(directory / f"{name}.parquet", index=False)
@@ -116,10 +155,35 @@ class Result:
             lines.append(f"{group:<{width}}  {sum(c.met for c in own):>4} of {len(own)} met")
         for c in self.criteria:
             if not c.met:
-                sign = {"both": "±", "at least": "at least, −", "at most": "at most, +"}[c.side]
-                lines.append(f"  not met: {c.group}: {c.name}: {c.value:.4g}, expected {c.expected:.4g} "
-                             f"({sign}{c.tolerance:.2g})")  # fmt: skip
+                lines.append(f"  not met: {c}")
         return "\n".join([*lines, *self.notes, "", f"verdict: {self.verdict}"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study as ``python -m analyses`` knows it; each module of ``analyses`` that holds one calls it ``STUDY``.
+
+    Attributes:
+        name: of the module; finding: which line of findings it tests, 0 for a check of the package's own instruments.
+        claim, source: what is tested, and who said it.
+        run: makes the result; takes ``full`` (more seeds, full size) and ``progress``.
+    """
+
+    name: str
+    finding: int
+    claim: str
+    source: str
+    run: Callable[[bool, bool], Result]
+
+
+def perform(study: Study, full: bool, out: Path, progress: bool = True) -> Result:
+    """Print the claim, run the study, write its files and print its report."""
+    print(f"{study.name}: {study.claim}\n({study.source})", end="\n\n", flush=True)
+    result = study.run(full, progress)
+    result.write(out)
+    print(result.report())
+    print(f"written to {out}", flush=True)
+    return result
 
 
 def where(table: pd.DataFrame, **columns: Any) -> pd.DataFrame:

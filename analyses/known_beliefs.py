@@ -27,7 +27,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.special import expit
 
-from analyses._study import Criterion, Result, arguments, column, where
+from analyses._study import Criterion, Result, Study, arguments, column, where
 from mechdecouple import zoo
 from mechdecouple.behavior import read
 from mechdecouple.behavior.claims import sample_claims
@@ -224,6 +224,12 @@ def draw(models: pd.DataFrame) -> Figure:
         axes[0].set_yticks(-np.arange(len(names)), names)
         axes[0].set_ylim(-len(names) + 0.5, 0.5)
     return figure
+
+
+STUDY = Study(
+    name="known_beliefs", finding=0, claim=CLAIM, source=SOURCE,
+    run=lambda full, progress: run(FULL if full else QUICK, progress=progress),
+)  # fmt: skip
 
 
 def main(argv: Iterable[str] | None = None) -> None:

@@ -31,7 +31,7 @@ from analyses._planted.measures import MEASURES, Measure
 from analyses._planted.pairs import compare_pairs, pair_criteria
 from analyses._planted.table import MODELS, measure_table, table_criteria
 from analyses._planted.trained import ARMS, measure_trained, trained_criteria
-from analyses._study import Result, arguments
+from analyses._study import Result, Study, arguments
 from mechdecouple.progress import bar
 
 CLAIM = (
@@ -94,6 +94,12 @@ def run(size: Size = QUICK, *, measures: Mapping[str, Measure] = MEASURES, progr
         tables={"table": table, "doses": doses, "pairs": pairs, "trained": trained},
         figures={"table": draw_table(table, trained, against, networks), "doses": draw_doses(size.doses, doses)},
     )  # fmt: skip
+
+
+STUDY = Study(
+    name="planted_truth", finding=0, claim=CLAIM, source=SOURCE,
+    run=lambda full, progress: run(FULL if full else QUICK, progress=progress),
+)  # fmt: skip
 
 
 def main(argv: Iterable[str] | None = None) -> None:

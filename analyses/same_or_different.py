@@ -30,7 +30,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analyses._published import published_pairs
-from analyses._study import Criterion, Result, arguments, where
+from analyses._study import Criterion, Result, Study, arguments, where
 from mechdecouple.progress import bar
 from mechdecouple.report.style import BAND, COLOURS, GREY, PAGE, new_figure, styled
 from mechdecouple.structure.mechanism.compare import MechanismComparison, compare_portraits
@@ -294,6 +294,12 @@ def draw_evidence(evidence: pd.DataFrame) -> Figure:
         ax.set_ylim(-len(names) + 0.5, 0.5)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
+
+
+STUDY = Study(
+    name="same_or_different", finding=0, claim=CLAIM, source=SOURCE,
+    run=lambda full, progress: run(FULL if full else QUICK, progress=progress),
+)  # fmt: skip
 
 
 def main(argv: Iterable[str] | None = None) -> None:

@@ -69,3 +69,14 @@ def test_arguments(tmp_path):
     assert given.full
     assert given.out == tmp_path
     assert str(arguments("study", "", []).out) == "out/study"
+
+
+def test_a_criterion_over_seeds_has_students_interval():
+    found = Criterion.over_seeds("g", "n", [1.0, 2.0, 3.0], 1.5, "at least")
+    # t(.975, 2) = 4.302653, standard error 1 / sqrt(3)
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert found.met
+    assert found.row()["seeds"] == [1.0, 2.0, 3.0]
+    alone = Criterion.over_seeds("g", "n", [1.0], 1.5, "at least")
+    assert np.isnan(alone.low)
+    assert not alone.met

@@ -1,0 +1,75 @@
+"""Models built by hand whose used features are known, and tasks for them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mechdecouple.models import wrap
+from mechdecouple.tasks import Task
+
+SEEN, MASK, YES, NO = range(4)
+"""Tokens of the models below: the one that answers, the mask, and two options; words follow."""
+WORDS, LENGTH = 12, 6
+
+
+def linear_module(weights):
+    """Logits of two classes that are the sum of weighted inputs, and minus that."""
+    net = torch.nn.Sequential(torch.nn.Linear(len(weights), 2, bias=False))
+    row = torch.as_tensor(weights, dtype=torch.float32)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.stack([row, -row]))
+    return net
+
+
+def linear_task(x, groups=None):
+    frame = pd.DataFrame({"answer": (np.arange(len(x)) % 2)})
+    if groups is not None:
+        frame["group"] = groups
+    return Task.from_frame(frame, inputs=x, performance="class", name="numbers")
+
+
+@pytest.fixture(scope="session")
+def numbers():
+    """64 items of 5 numbers, and a model that uses the first two of them."""
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
+    weights = np.array([2.0, -1.0, 0.0, 0.0, 0.0])
+    return wrap(linear_module(weights), name="linear"), linear_task(x), x, weights
+
+
+def bag_of_words(scale=4.0):
+    """A transformer of one layer whose last token attends to all alike and answers by the sum of what words are worth:
+    word 4 says yes, word 5 says no, all others nothing."""
+    from mechdecouple.models import build
+
+    model = build(
+        {
+            "n_layers": 1, "d_model": 4, "n_heads": 1, "d_head": 4, "n_ctx": LENGTH + 1, "d_vocab": 4 + WORDS,
+            "attn_only": True, "normalization_type": None, "act_fn": None,
+        }
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.W_E[4, 0], model.W_E[5, 0] = 1.0, -1.0
+        model.W_V[0, 0] = model.W_O[0, 0] = torch.eye(4)
+        model.W_U[0, YES], model.W_U[0, NO] = scale, -scale
+    return wrap(model, name="bag of words")
+
+
+@pytest.fixture(scope="session")
+def words():
+    """80 items of six words and the token that answers: one of the words says yes or no; [n] of [t] bool: which."""
+    rng = np.random.default_rng(1)
+    tokens, used, answers = [], [], []
+    for item in range(80):
+        row = rng.integers(6, 4 + WORDS, LENGTH)
+        at = rng.integers(LENGTH)
+        row[at] = 4 + item % 2
+        tokens.append([*row, SEEN])
+        used.append(np.arange(LENGTH + 1) == at)
+        answers.append(str([YES, NO][item % 2]))
+    frame = pd.DataFrame(
+        {"tokens": tokens, "choices": [f"{YES}|{NO}"] * 80, "answer": answers, "group": np.arange(80) // 2}
+    )
+    return bag_of_words(), Task.from_frame(frame, name="words"), used

@@ -18,7 +18,6 @@ import functools
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,24 +169,15 @@ def fault(folder: Path, entry: Mapping[str, Any], *, checksum: bool = True) -> s
     return ""
 
 
-_held: dict[tuple[int, int], tuple[int, int]] = {}
-"""Device and inode of each folder that is locked here: the process and thread that hold it."""
-
-
 @contextlib.contextmanager
 def locked(folder: Path, what: str = "activations") -> Iterator[None]:
-    """Holds ``folder`` for this thread; the lock goes with the process, however it ends. Who holds it may ask again.
+    """Holds ``folder`` for this process; the lock goes with the process, however it ends.
 
     Raises:
-        BusyError: another process, or another thread of this one, is writing there; ``what`` it holds is named.
+        BusyError: another process is writing there; ``what`` it holds is named.
     """
     with one_line("opening", folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    place, me = (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino), (os.getpid(), threading.get_ident())
-    if _held.get(place) == me:
-        os.close(descriptor)
-        yield
-        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,11 +185,8 @@ def locked(folder: Path, what: str = "activations") -> Iterator[None]:
             raise BusyError(
                 f"{what} folder {str(folder)!r} is being written by another process; wait for it or choose another"
             ) from None
-        _held[place] = me
         yield
     finally:
-        if _held.get(place) == me:
-            del _held[place]
         os.close(descriptor)
 
 

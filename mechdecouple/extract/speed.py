@@ -48,7 +48,7 @@ class Speed:
             f"{self.unit}_per_second": round(self.per_second, 1),
             "of_bare_forward": None if self.of_bare_forward is None else round(self.of_bare_forward, 4),
         }
-        return facts | ({"reason": self.reason} if self.reason else {})
+        return facts | ({"of_bare_forward_reason": self.reason} if self.reason else {})
 
     def __str__(self) -> str:
         if self.of_bare_forward is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import types
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,15 @@ def whole(hooked, task, tmp_path):
     return tmp_path / "whole"
 
 
-def _run(code: str, folder: Path, number: int = 0) -> str:
+def _run(code: str, folder: Path, number: int = 0, prefix: Sequence[str] = ()) -> str:
     """What a script prints that is given this folder's conftest.py, a folder to work in and a number."""
     environment = os.environ | {"PYTHONPATH": str(Path(mechdecouple.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     arguments = [str(Path(__file__).with_name("conftest.py")), str(folder), str(number)]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments], env=environment, capture_output=True, text=True
+        [*prefix, sys.executable, "-W", "ignore", "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -223,6 +227,90 @@ def test_disk_full_in_the_middle_is_one_line_and_goes_on_later(hooked, task, who
     assert digests(tmp_path / "out") == digests(whole)
 
 
+def test_a_file_cut_short_by_the_system_is_one_line_and_goes_on_later(hooked, task, whole, tmp_path, digests):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(path.stat().st_size for path in whole.glob("shard-*"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 100, hard))
+    try:
+        with pytest.raises(StoreError, match=r"File too large; raise the limit .* and run the same command") as caught:
+            extract(hooked, task, out=tmp_path / "out", **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    _check_half_done(tmp_path / "out")
+    extract(hooked, task, out=tmp_path / "out", **OPTIONS)
+    assert digests(tmp_path / "out") == digests(whole)
+
+
+def _check_half_done(folder):
+    """What is there is sound: a manifest that parses, the shards that it lists, and nothing half-written."""
+    manifest = store.read_manifest(folder)
+    listed = [entry for entry in manifest["shards"] if entry]
+    assert not manifest["complete"] and len(listed) < len(manifest["shards"])
+    assert not any(store.fault(folder, entry) for entry in [*listed, *manifest["files"].values()])
+    assert not list(folder.glob("*.part"))
+    with pytest.raises(StoreError, match=rf"incomplete \({len(listed)} of"):
+        Activations.open(folder)
+
+
+# A file system of so many bytes of its own, as an ordinary user may mount it in a namespace of its own.
+FULL = """
+import os, pathlib, runpy, shutil, sys
+import torch
+torch.set_num_threads(1)
+made = runpy.run_path(sys.argv[1])
+from mechdecouple.activations import store
+from mechdecouple.errors import StoreError
+from mechdecouple.extract import extract
+from mechdecouple.models import wrap
+
+store.SHARD_BYTES = 16000
+shutil.disk_usage = lambda path: type("Usage", (), {"free": 10**12})  # what was free is taken while it runs
+root = pathlib.Path(sys.argv[2])
+model, tokenizer = made["make_gpt2"]()
+model, task = wrap(model, name="gpt2", tokenizer=tokenizer), made["make_task"]()
+options = {"position": "all", "batch_tokens": 40}
+extract(model, task, out=root / "whole", **options)
+for taken in range(8, 200, 16):  # kB left to the extraction
+    full = root / "disk" / str(taken)
+    ballast = root / "disk" / "ballast"
+    with open(ballast, "wb") as file:
+        facts = os.statvfs(root / "disk")
+        file.write(bytes(facts.f_bavail * facts.f_frsize - taken * 1024))
+    try:
+        extract(model, task, out=full, **options)
+    except StoreError as error:
+        said = str(error)
+        assert "No space left on device; free some space and run the same command again to go on" in said, said
+        print(taken, sum(1 for _ in full.glob("shard-*")) if full.exists() else -1, flush=True)
+        if (full / "manifest.json").exists():
+            manifest = store.read_manifest(full)
+            for entry in [*manifest["files"].values(), *filter(None, manifest["shards"])]:
+                assert not store.fault(full, entry), (taken, entry)
+    else:
+        print("fits", taken, flush=True)
+    ballast.unlink()
+    extract(model, task, out=full, **options)
+    for path in (root / "whole").iterdir():
+        assert path.name == "times.json" or path.read_bytes() == (full / path.name).read_bytes(), (taken, path)
+    shutil.rmtree(full)
+"""
+
+
+@pytest.mark.slow
+def test_a_full_file_system_leaves_what_can_be_gone_on_with(tmp_path):
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
+    inside = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*inside, *mount], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    code = f"import subprocess; subprocess.run({mount!r}, check=True)\n" + FULL
+    said = _run(code, tmp_path, prefix=inside)
+    lines = said.splitlines()
+    assert sum(line.startswith("fits") for line in lines) >= 1
+    assert len({line.split()[1] for line in lines if not line.startswith("fits")}) >= 4, said
+
+
 def test_a_disk_too_small_is_told_before_anything_is_made(hooked, task, tmp_path, monkeypatch):
     needed = plan(hooked, task, **OPTIONS).bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: types.SimpleNamespace(free=1234))
@@ -285,17 +373,6 @@ def test_what_is_complete_is_opened_while_another_holds_it_and_its_damage_is_not
     _flip(held_elsewhere / store.shard_name(1))
     with pytest.raises(BusyError):
         extract(hooked, task, out=held_elsewhere, **OPTIONS)
-
-
-def test_who_holds_the_folder_may_extract_into_it(hooked, task, tmp_path, whole, digests):
-    (tmp_path / "out").mkdir()
-    with store.locked(tmp_path / "out"):
-        extract(hooked, task, out=tmp_path / "out", **OPTIONS)
-        with ThreadPoolExecutor(1) as pool, pytest.raises(BusyError):
-            (tmp_path / "out" / store.shard_name(0)).unlink()
-            pool.submit(extract, hooked, task, out=tmp_path / "out", **OPTIONS).result()
-        extract(hooked, task, out=tmp_path / "out", **OPTIONS)
-    assert digests(tmp_path / "out") == digests(whole)
 
 
 @pytest.mark.parametrize("part", ["files", "shards", "rows", "complete"])

@@ -9,32 +9,43 @@ from mechdecouple.models import wrap
 from mechdecouple.tasks import Task
 
 SEEN, MASK, YES, NO = range(4)
-"""Tokens of the models below: the one that answers, the mask, and two options; words follow."""
+"""Tokens of the transformer below: the one that answers, a mask, and two options; words follow."""
 WORDS, LENGTH = 12, 6
 
 
-def linear_module(weights):
-    """Logits of two classes that are the sum of weighted inputs, and minus that."""
-    net = torch.nn.Sequential(torch.nn.Linear(len(weights), 2, bias=False))
-    row = torch.as_tensor(weights, dtype=torch.float32)
-    with torch.no_grad():
-        net[0].weight.copy_(torch.stack([row, -row]))
-    return net
+@pytest.fixture(scope="session")
+def linear():
+    """Of weights [d] and inputs [n, d]: a model whose two logits are their product and minus that, and a task."""
 
+    def make(weights, x, groups=None):
+        net = torch.nn.Sequential(torch.nn.Linear(len(weights), 2, bias=False))
+        row = torch.as_tensor(weights, dtype=torch.float32)
+        with torch.no_grad():
+            net[0].weight.copy_(torch.stack([row, -row]))
+        frame = pd.DataFrame({"answer": np.arange(len(x)) % 2})
+        if groups is not None:
+            frame["group"] = groups
+        return wrap(net, name="linear"), Task.from_frame(frame, inputs=x, performance="class", name="numbers")
 
-def linear_task(x, groups=None):
-    frame = pd.DataFrame({"answer": (np.arange(len(x)) % 2)})
-    if groups is not None:
-        frame["group"] = groups
-    return Task.from_frame(frame, inputs=x, performance="class", name="numbers")
+    return make
 
 
 @pytest.fixture(scope="session")
-def numbers():
-    """64 items of 5 numbers, and a model that uses the first two of them."""
-    x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
-    weights = np.array([2.0, -1.0, 0.0, 0.0, 0.0])
-    return wrap(linear_module(weights), name="linear"), linear_task(x), x, weights
+def bert():
+    """A random masked language model of one layer, with a word tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+    words = ["[UNK]", "[PAD]", "[MASK]", "yes", "no", *(f"w{i}" for i in range(10))]
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", mask_token="[MASK]")
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=len(words),
+        max_position_embeddings=16, attn_implementation="eager",
+    )  # fmt: skip
+    return wrap(BertForMaskedLM(config), name="bert", tokenizer=tokenizer)
 
 
 def bag_of_words(scale=4.0):

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mechdecouple.cli import commands as run
-from mechdecouple.cli import gap, sae
-from mechdecouple.cli.values import seed
+from mechdecouple.cli import gap, jobs, sae
+from mechdecouple.cli.answer import FAIL_ON
+from mechdecouple.cli.values import add_voice, seed
 from mechdecouple.errors import InputError
-
-FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration", "route", "variables")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,14 +61,16 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     many.add_argument("--task", help="table of items or zoo:NAME")
     many.add_argument("--out", type=Path, help="directory for tables and figures")
-    many.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_voice(many)
     many.set_defaults(run=run.compare_many)
     if argv[:1] == ["compare-many"]:
         _add_options(many)
 
     commands.add_parser("metrics", help="every metric as a Markdown table").set_defaults(run=run.metrics)
 
-    demo = commands.add_parser("demo", help="compare a built-in pair: equally accurate, different inside")
+    demo = commands.add_parser(
+        "demo", help="compare a built-in pair: equally accurate, different inside", allow_abbrev=False
+    )
     _add_out(demo, default=Path("out/demo"))
     demo.set_defaults(run=run.demo)
 
@@ -86,10 +87,12 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     extract.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     extract.add_argument("--chat", action="store_true", help="apply the tokenizer's chat template")
+    add_voice(extract)
     extract.set_defaults(run=run.extract)
 
     sae.add(commands)
     gap.add(commands)
+    jobs.add(commands)
 
     report = commands.add_parser("report", help="write the report of a finished comparison again")
     report.add_argument("directory", type=Path, help="the --out of a compare job")
@@ -112,7 +115,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_out(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
     parser.add_argument("--out", type=Path, default=default, help="directory for tables, figures and report.html")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_voice(parser)
     parser.add_argument(
         "--fail-on", choices=FAIL_ON, action="append", default=[], help="exit 3 where this differs (repeatable)"
     )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mechdecouple.cli.answer import DIFFERENT, DONE, Answer, check_fail_on, differences, told
 from mechdecouple.errors import InputError, MechDecoupleError
-
-_FAMILY = {"belief": "beliefs", "route": "mechanism", "variables": "mechanism"}
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def compare(options: argparse.Namespace) -> int:
+def compare(options: argparse.Namespace) -> Answer:
     from mechdecouple.compare.config import read_config
 
     settings = read_config(options.config) if options.config else {}
@@ -45,7 +43,7 @@ def compare(options: argparse.Namespace) -> int:
     return _run(a, b, task, Path(out), settings | _given(options), options)
 
 
-def compare_many(options: argparse.Namespace) -> int:
+def compare_many(options: argparse.Namespace) -> Answer:
     arms = {}
     for text in options.arm:
         name, sign, runs = text.partition("=")
@@ -55,51 +53,60 @@ def compare_many(options: argparse.Namespace) -> int:
     for name in ("task", "out"):
         if getattr(options, name) is None:
             raise InputError(f"compare-many: no {name} given; add --{name} {'TABLE' if name == 'task' else 'DIR'}")
-    log(options.quiet)
     from mechdecouple.compare import compare_many
     from mechdecouple.report import write_many
     from mechdecouple.report.directory import check_directory
 
     check_directory(options.out)
     with nothing_left(options.out):
-        many = compare_many(arms, options.task, progress=not options.quiet, **_given(options))
-        where = write_many(many, options.out)
-    print(many.summary())
-    print(f"\nresults: {where}")
-    return 0
+        many = compare_many(arms, options.task, progress=bars(options), **_given(options))
+        page = write_many(many, options.out)
+    found = {
+        "arms": arms,
+        "gate": {"outcome": many.gate.outcome, "sentence": many.gate.sentence},
+        "metrics": [
+            {"metric": name, "flagged": many.flags[name], "sentence": text} for name, text in many.sentences.items()
+        ],
+        "distance": many.distance_sentence,
+        "notes": many.remarks,
+    }
+    return Answer(f"{many.summary()}\n\nresults: {page}", out=options.out, report=page, result=found)
 
 
-def metrics(options: argparse.Namespace) -> int:
+def metrics(options: argparse.Namespace) -> Answer:
     from mechdecouple.report.metrics import markdown
 
-    print(markdown())
-    return 0
+    return Answer(markdown())
 
 
-def demo(options: argparse.Namespace) -> int:
+def demo(options: argparse.Namespace) -> Answer:
     from mechdecouple import zoo
 
     demo = zoo.demo()
     return _run(demo.a, demo.b, demo.task, options.out, demo.options, options)
 
 
-def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options: argparse.Namespace) -> int:
-    log(options.quiet)
+def _run(a: str, b: str, task: str, out: Path, settings: dict[str, Any], options: argparse.Namespace) -> Answer:
     from mechdecouple.compare import compare, make_config
     from mechdecouple.report import write_results
     from mechdecouple.report.directory import check_directory
 
-    families = make_config(settings).families
-    for name in options.fail_on:
-        if name not in ("gate", "calibration") and _FAMILY.get(name, name) not in families:
-            raise InputError(f"--fail-on {name}: it is not measured; add {_FAMILY.get(name, name)} to --families")
+    check_fail_on(options.fail_on, make_config(settings).families)
     check_directory(out)
     with nothing_left(out):
-        comparison = compare(a, b, task, out=out, progress=not options.quiet, **settings)
+        comparison = compare(a, b, task, out=out, progress=bars(options), **settings)
         page = write_results(comparison, out)
-    print(comparison.summary())
-    print(f"\nreport: {page}")
-    return 3 if any(comparison.differs(family) for family in options.fail_on) else 0
+    pair = told(out, a, b, task)
+    differs = differences([pair], options.fail_on)
+    return Answer(
+        f"{comparison.summary()}\n\nreport: {page}", DIFFERENT if differs else DONE,
+        out=out, report=page, comparisons=[pair], differs=differs,
+    )  # fmt: skip
+
+
+def bars(options: argparse.Namespace) -> bool:
+    """Whether progress bars may be shown: people read along, and no program."""
+    return not (options.quiet or options.json or options.log_json)
 
 
 @contextlib.contextmanager
@@ -121,62 +128,54 @@ def _places(out: Path) -> set[Path]:
     return {path for path in found if path.is_dir()}
 
 
-def log(quiet: bool) -> None:
-    """What the library logs (the disk cost of an extraction, say), as plain lines on stderr."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("mechdecouple")
-    logger.handlers = [handler]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-
-
-def extract(options: argparse.Namespace) -> int:
-    log(quiet=False)
+def extract(options: argparse.Namespace) -> Answer:
+    from mechdecouple.activations.store import TIMES, read_json
     from mechdecouple.extract import extract
     from mechdecouple.refs import load, load_task
 
     model, task = load(options.model, device=options.device), load_task(options.task)
     with nothing_left(options.out, InputError):
         acts = extract(
-            model, task, options.hook_points, options.position, out=options.out, dtype=options.dtype, chat=options.chat
-        )
-    print(f"{len(acts)} rows at {len(acts.hook_points)} hook points in {options.out}")
-    return 0
+            model, task, options.hook_points, options.position, out=options.out, dtype=options.dtype,
+            chat=options.chat, progress=bars(options),
+        )  # fmt: skip
+    text = f"{len(acts)} rows at {len(acts.hook_points)} hook points in {options.out}"
+    found = {
+        "model": options.model, "task": options.task, "rows": len(acts), "hook_points": list(acts.hook_points),
+        "position": options.position, "dtype": options.dtype, "runs": read_json(options.out / TIMES),
+    }  # fmt: skip
+    return Answer(text, out=options.out, result=found)
 
 
-def report(options: argparse.Namespace) -> int:
+def report(options: argparse.Namespace) -> Answer:
     from mechdecouple.compare import Comparison
     from mechdecouple.report import write_report
 
-    print(f"report: {write_report(Comparison.load(options.directory), options.directory)}")
-    return 0
+    return Answer(f"report: {write_report(Comparison.load(options.directory), options.directory)}")
 
 
-def zoo_list(options: argparse.Namespace) -> int:
+def zoo_list(options: argparse.Namespace) -> Answer:
     from mechdecouple import zoo
 
-    for name, text, shipped in zoo.names():
-        print(f"{name:24s} {'shipped' if shipped else 'trained':8s} {text}")
-    return 0
+    lines = [f"{name:24s} {'shipped' if shipped else 'trained':8s} {text}" for name, text, shipped in zoo.names()]
+    return Answer("\n".join(lines))
 
 
-def zoo_train(options: argparse.Namespace) -> int:
+def zoo_train(options: argparse.Namespace) -> Answer:
     from mechdecouple import zoo
     from mechdecouple.models import save_hooked
 
     _check_zoo(options)
     with nothing_left(options.out):
-        print(save_hooked(zoo.train(options.name, seed=options.seed), options.out))
-    return 0
+        return Answer(str(save_hooked(zoo.train(options.name, seed=options.seed), options.out)))
 
 
-def zoo_export(options: argparse.Namespace) -> int:
+def zoo_export(options: argparse.Namespace) -> Answer:
     from mechdecouple import zoo
 
     _check_zoo(options)
     with nothing_left(options.out):
-        print(zoo.export(options.name, options.out, seed=options.seed))
-    return 0
+        return Answer(str(zoo.export(options.name, options.out, seed=options.seed)))
 
 
 def _check_zoo(options: argparse.Namespace) -> None:

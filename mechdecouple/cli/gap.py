@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mechdecouple.cli.values import seed
+from mechdecouple.cli.answer import DIFFERENT, DONE, Answer
+from mechdecouple.cli.values import add_voice, seed
 
 
 def add(commands: Any) -> None:
@@ -32,11 +34,12 @@ def add(commands: Any) -> None:
         "--fail-on", choices=("belief",), action="append", default=[],
         help="exit 3 where a gap, or a difference of two models' gaps, is flagged",
     )  # fmt: skip
+    add_voice(parser)
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Read the table, write the report, print the verdicts."""
+def run(options: argparse.Namespace) -> Answer:
+    """Read the table, write the report, tell the verdicts."""
     from mechdecouple.beliefs.score_verdicts import verdicts
     from mechdecouple.beliefs.scores import gap_from_scores
     from mechdecouple.report.gap_page import check_gap_directory, write_gap
@@ -47,6 +50,13 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )  # fmt: skip
     page = write_gap(report, options.out)
-    print(report.summary())
-    print(f"\nreport: {page}")
-    return 3 if options.fail_on and any(verdict.flagged for verdict in verdicts(report)) else 0
+    said = [dataclasses.asdict(verdict) for verdict in verdicts(report)]
+    differs = [
+        {"on": "belief", "subject": verdict["subject"], "sentence": verdict["sentence"]}
+        for verdict in said
+        if options.fail_on and verdict["flagged"]
+    ]
+    return Answer(
+        f"{report.summary()}\n\nreport: {page}", DIFFERENT if differs else DONE,
+        out=options.out, report=page, differs=differs, result={"scores": options.scores, "verdicts": said},
+    )  # fmt: skip

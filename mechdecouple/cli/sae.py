@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechdecouple.cli.commands import log, nothing_left
-from mechdecouple.cli.values import seed
+from mechdecouple.cli.answer import Answer
+from mechdecouple.cli.commands import bars, nothing_left
+from mechdecouple.cli.values import add_voice, seed
 from mechdecouple.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ def _action(actions: Any, name: str, run: Any, words: str) -> argparse.ArgumentP
     parser.add_argument("--out", type=Path, required=True, help="directory of the results; an interrupted job goes on")
     parser.add_argument("--seed", type=seed, default=0, help="seed of every random choice (default: 0)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=lambda options: _clean(run, options))
+    add_voice(parser, json=False)
+    parser.set_defaults(run=lambda options: _clean(run, options), json=False)
     return parser
 
 
-def _clean(run: Any, options: argparse.Namespace) -> int:
+def _clean(run: Any, options: argparse.Namespace) -> Answer:
     """Run it; bad input leaves nothing behind that was not there."""
     with nothing_left(options.out, InputError):
         return run(options)
@@ -87,7 +88,7 @@ def _training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="optimiser steps; 1,000, or one pass over the rows, when absent")
 
 
-def train(options: argparse.Namespace) -> int:
+def train(options: argparse.Namespace) -> Answer:
     from mechdecouple import sae
 
     acts, groups = _rows(options)
@@ -96,7 +97,7 @@ def train(options: argparse.Namespace) -> int:
         options.steps, options.seed,
     )  # fmt: skip
     tables = []
-    made = sae.train_suite(acts, groups, suite, device=options.device, out=options.out, progress=not options.quiet)
+    made = sae.train_suite(acts, groups, suite, device=options.device, out=options.out, progress=bars(options))
     for one in made:
         tables.append(sae.suite_frame(one, _name(acts), acts.position))
         found = one.evaluation
@@ -106,7 +107,7 @@ def train(options: argparse.Namespace) -> int:
     return _written(tables, options.out / "evaluation.parquet")
 
 
-def evaluate(options: argparse.Namespace) -> int:
+def evaluate(options: argparse.Namespace) -> Answer:
     from mechdecouple import sae
 
     one = sae.SparseAutoencoder.load(options.sae, device=options.device)
@@ -118,7 +119,7 @@ def evaluate(options: argparse.Namespace) -> int:
     inside = None
     if options.position != "mean":
         inside = sae.spliced(
-            one, model, task, point, position=options.position, seed=options.seed, progress=not options.quiet
+            one, model, task, point, position=options.position, seed=options.seed, progress=bars(options)
         )
         rows += inside.measurements()
     quality = sae.judge(found, inside)
@@ -130,7 +131,7 @@ def evaluate(options: argparse.Namespace) -> int:
     return _written([table], options.out / "evaluation.parquet")
 
 
-def match(options: argparse.Namespace) -> int:
+def match(options: argparse.Namespace) -> Answer:
     from mechdecouple import sae
 
     if len(options.sae_a) != len(options.sae_b) or len(options.sae_a) < 2:
@@ -159,7 +160,7 @@ def match(options: argparse.Namespace) -> int:
     return _written([table], options.out / "sharing.parquet")
 
 
-def crosscode(options: argparse.Namespace) -> int:
+def crosscode(options: argparse.Namespace) -> Answer:
     from mechdecouple import sae
 
     points = [options.hook_point, options.hook_point_b or options.hook_point]
@@ -173,7 +174,7 @@ def crosscode(options: argparse.Namespace) -> int:
     held = sae.holdout(groups, seed=options.seed)
     found = sae.train_crosscoder(
         *(one.select(~held) for one in acts), kind=options.kind, width=options.width, k=options.k, steps=options.steps,
-        seed=options.seed, device=options.device, model_a=names[0], model_b=names[1], progress=not options.quiet,
+        seed=options.seed, device=options.device, model_a=names[0], model_b=names[1], progress=bars(options),
     )  # fmt: skip
     kinds = sae.exclusivity(found, *(one.select(held) for one in acts), groups=groups[held], seed=options.seed)
     found.save(options.out / "crosscoder")
@@ -228,8 +229,7 @@ def _extracted(
 ) -> Activations:
     from mechdecouple.extract import extract
 
-    log(options.quiet)
-    return extract(model, task, points, options.position, out=options.out / name, progress=not options.quiet)
+    return extract(model, task, points, options.position, out=options.out / name, progress=bars(options))
 
 
 def _name(acts: Activations) -> str:
@@ -248,10 +248,9 @@ def _print(table: pd.DataFrame) -> None:
     print(shown.to_string(index=False, float_format="%.3f", na_rep="–"))
 
 
-def _written(tables: Sequence[pd.DataFrame], path: Path) -> int:
+def _written(tables: Sequence[pd.DataFrame], path: Path) -> Answer:
     import pandas as pd
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.concat(tables, ignore_index=True).to_parquet(path, index=False)
-    print(f"\nresults: {path.parent}")
-    return 0
+    return Answer(f"\nresults: {path.parent}")

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from mechdecouple.activations.store import make_folder, to_json, write_file
-from mechdecouple.errors import InputError
+from mechdecouple.activations.store import make_folder, to_json
+from mechdecouple.errors import BusyError, InputError
 from mechdecouple.jobs.config import STAGES, JobConfig, read_job
 from mechdecouple.jobs.content import Contents
 from mechdecouple.jobs.executors import Executor, Outcome, Serial
+from mechdecouple.jobs.locks import write_alone
 from mechdecouple.jobs.plan import JobPlan, plan_job
+from mechdecouple.jobs.results import write_results
 from mechdecouple.jobs.store import UnitStore
 from mechdecouple.jobs.units import Unit
 from mechdecouple.progress import bar
@@ -30,13 +32,28 @@ class JobRun:
 
     Attributes:
         plan: all units of the job.
-        outcomes: of the units that this run took in hand.
-        folder: of the job.
+        asked: those that this run was asked for: of the job's stages, all or a shard's.
+        outcomes: of the units that it took in hand: those asked for that were not there, and what they need.
+        folder: of the job; store: of its finished units.
     """
 
     plan: JobPlan
+    asked: tuple[Unit, ...]
     outcomes: tuple[Outcome, ...]
     folder: Path
+    store: UnitStore
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Units ``asked`` for, ``there`` before among them, ``made`` (with what they need) and ``failed``."""
+        taken = {outcome.key for outcome in self.outcomes if outcome.made or outcome.reason}
+        there = sum(unit.key not in taken for unit in self.asked)
+        return {
+            "asked": len(self.asked),
+            "there": there,
+            "made": len(taken) - len(self.failed),
+            "failed": len(self.failed),
+        }
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -50,11 +67,9 @@ class JobRun:
 
     def summary(self) -> str:
         """What was done, and each failure with its reason, as plain text."""
-        made = sum(outcome.made for outcome in self.outcomes)
-        there = len(self.plan) - len(self.outcomes)
-        lines = [
-            f"{self.plan.name}: {len(self.plan)} units, {there} there before, {made} made, {len(self.failed)} failed"
-        ]
+        n = self.counts
+        units = f"{n['asked']} unit{'s' * (n['asked'] != 1)}"
+        lines = [f"{self.plan.name}: {units}, {n['there']} there before, {n['made']} made, {n['failed']} failed"]
         lines += [f"[failed] {o.stage} {o.label}: {o.reason}" for o in self.failed]
         return "\n".join(lines)
 
@@ -84,25 +99,45 @@ def run_job(
         InputError: the job or the shard cannot be; nothing has run then.
         StoreError: ``out`` cannot be written.
     """
-    config = job if isinstance(job, JobConfig) else read_job(job)
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise InputError(f"shard {shard[0]}/{shard[1]}: write i/n with i from 0 to n - 1")
-    start = Path(root) if root is not None else Path() if isinstance(job, JobConfig) else Path(job).parent
+    config, plan, store = planned(job, out, root)
     folder = Path(out)
-    store = store_of(config, folder, start)
-    plan = plan_job(config, start, Contents(store.folder / "contents.json"))
     make_folder(folder)
-    write_file(folder / PLAN, to_json(record(plan, store)))
+    write_alone(folder / PLAN, to_json(record(plan, store)))
     _mend(store, plan.units)
-    wanted = _wanted(plan, config, store, shard)
+    asked = _asked(plan, config, shard)
+    wanted = _wanted(plan, asked, store)
+    _log.info("%s: %d units to do", plan.name, len(wanted), extra={"units": len(wanted), "asked": len(asked)})
     outcomes: list[Outcome] = []
     with bar(total=len(wanted), progress=progress, unit="unit", desc=plan.name) as units:
         for outcome in (executor or Serial()).run(wanted, store.folder):
             units.set_description(f"{outcome.stage} {outcome.label}")
             units.update()
-            _log.log(logging.WARNING if outcome.reason else logging.INFO, "%s", _line(outcome))
+            _tell(outcome)
             outcomes.append(outcome)
-    return JobRun(plan, tuple(outcomes), folder)
+    write_results(plan, store, folder)
+    return JobRun(plan, tuple(asked), tuple(outcomes), folder, store)
+
+
+def planned(
+    job: JobConfig | str | Path, out: str | Path, root: str | Path | None = None, *, dry: bool = False
+) -> tuple[JobConfig, JobPlan, UnitStore]:
+    """A job, its units, and the store that they go to; nothing has run then.
+
+    Args:
+        job, out, root: as in :func:`run_job`.
+        dry: write nothing where nothing is; otherwise hashes of models are remembered for the run that follows.
+
+    Raises:
+        InputError: the job cannot be.
+    """
+    config = job if isinstance(job, JobConfig) else read_job(job)
+    start = Path(root) if root is not None else Path() if isinstance(job, JobConfig) else Path(job).parent
+    store = store_of(config, Path(out), start)
+    memory = store.folder / "contents.json"
+    contents = Contents(None if dry and not memory.is_file() else memory)
+    return config, plan_job(config, start, contents), store
 
 
 def store_of(job: JobConfig, folder: Path, root: Path) -> UnitStore:
@@ -122,20 +157,26 @@ def record(plan: JobPlan, store: UnitStore) -> dict:
 
 
 def _mend(store: UnitStore, units: Sequence[Unit]) -> None:
-    """Remove finished units that are damaged, so that they are made again."""
+    """Remove finished units that are damaged, so that they are made again, and what killed processes left."""
+    store.sweep()
     for unit in units:
-        if store.done(unit) and (fault := store.fault(unit)):
-            _log.warning("%s of %s: %s; it is made again", unit.stage, unit.label, fault)
-            store.discard(unit)
+        try:
+            if fault := store.mend(unit):
+                _log.warning("%s of %s: %s; it is made again", unit.stage, unit.label, fault)
+        except BusyError:
+            # Whoever reads it has seen the damage too, unless it is new; the next run makes it again.
+            _log.warning("%s of %s is damaged and being read by another process", unit.stage, unit.label)
 
 
-def _wanted(plan: JobPlan, job: JobConfig, store: UnitStore, shard: tuple[int, int] | None) -> list[Unit]:
-    """Units still to be done for what the job asks for (or a shard of it), with what they need, in order of need."""
-    asked: list[Unit] = []
-    for stage in STAGES:
-        if stage in job.stages:
-            own = [unit for unit in plan.units if unit.stage == stage]
-            asked += own if shard is None else own[shard[0] :: shard[1]]
+def _asked(plan: JobPlan, job: JobConfig, shard: tuple[int, int] | None) -> list[Unit]:
+    """The units of the job's stages, or a shard's part of them."""
+    start, step = shard or (0, 1)
+    stages = [[unit for unit in plan.units if unit.stage == stage] for stage in STAGES if stage in job.stages]
+    return [unit for own in stages for unit in own[start::step]]
+
+
+def _wanted(plan: JobPlan, asked: Sequence[Unit], store: UnitStore) -> list[Unit]:
+    """The units among them that are still to be done, with those that they need, in order of need."""
     known = {unit.key: unit for unit in plan.units}
     keys: set[str] = set()
     pending = [unit.key for unit in asked]
@@ -145,6 +186,12 @@ def _wanted(plan: JobPlan, job: JobConfig, store: UnitStore, shard: tuple[int, i
             keys.add(key)
             pending += known[key].needs
     return [unit for unit in plan.units if unit.key in keys]
+
+
+def _tell(outcome: Outcome) -> None:
+    """One line of the log; its fields are what the outcome holds."""
+    fields = {name: value for name, value in vars(outcome).items() if value not in ("", {})}
+    _log.log(logging.ERROR if outcome.reason else logging.INFO, "%s", _line(outcome), extra=fields)
 
 
 def _line(outcome: Outcome) -> str:

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mechdecouple.activations.store import make_folder
 from mechdecouple.errors import InputError
+from mechdecouple.jobs.locks import write_alone
 from mechdecouple.models.configs import find_config
 from mechdecouple.models.hub import HubRef, hub_commit, hub_config, parse_hub
 from mechdecouple.refs import load
@@ -19,7 +21,7 @@ _OF_TRAINING = ("optimizer", "scheduler", "scaler", "rng_state", "training_args"
 
 
 class Contents:
-    """Hashes of models, remembered by the path, size and time of each file.
+    """Hashes of models, remembered by the path, size and times of each file.
 
     Args:
         memory: file in which hashes of files are kept from one job to the next; unreadable ones are made anew.
@@ -79,15 +81,14 @@ class Contents:
     def save(self) -> None:
         """Remember the hashes of files."""
         if self._memory is not None:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._memory.parent)
             text = json.dumps(self._known, indent=0, sort_keys=True)
-            part = self._memory.with_name(self._memory.name + ".part")
-            part.write_text(text + "\n", encoding="utf-8")
-            part.replace(self._memory)
+            write_alone(self._memory, f"{text}\n".encode())
 
     def _of_file(self, path: Path) -> str:
         facts = path.stat()
-        key = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}"
+        # Both times: whoever copies or moves another file there may give it the old one's time of modification.
+        key = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}"
         if key not in self._known:
             with open(path, "rb") as file:
                 self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import fcntl
 import html
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -149,8 +147,7 @@ def status(folder: str | Path) -> Status:
 def unit_status(store: UnitStore, unit: Unit) -> UnitStatus:
     """Where a unit stands now, by itself."""
     if not store.done(unit):
-        partial = store.place(unit).with_name(unit.key + ".partial")
-        held, begun, reason = _held(partial), _begun(partial), store.failure(unit)
+        held, begun, reason = store.in_work(unit), _begun(store.partial(unit)), store.failure(unit)
         # It may have been finished, and its folder moved away, between the two looks.
         if not store.done(unit):
             if held:
@@ -176,28 +173,6 @@ def _begun(folder: Path) -> bool:
         return any(folder.iterdir())
     except OSError:
         return False
-
-
-def _held(folder: Path) -> bool:
-    """Whether a process holds the lock of a folder.
-
-    The question is put with a shared lock, given back at once: it never takes one from a process that has it, and one
-    that asks for it in the same instant asks again a moment later.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    else:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 def _seconds(place: Path) -> float:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from mechdecouple import sae
 from mechdecouple.activations import Activations
-from mechdecouple.activations.store import TIMES, read_json, to_json, write_file
+from mechdecouple.activations.store import TIMES, one_line, read_json, to_json, write_file
 from mechdecouple.compare import compare
 from mechdecouple.compare.pairing import choose_points
-from mechdecouple.errors import InputError, MechDecoupleError
+from mechdecouple.errors import InputError
 from mechdecouple.extract import extract
 from mechdecouple.jobs.content import Contents
 from mechdecouple.jobs.executors.outcome import Outcome
-from mechdecouple.jobs.plan import comparing, reading
-from mechdecouple.jobs.store import UnitStore
+from mechdecouple.jobs.plan import SEEDS, comparing, reading
+from mechdecouple.jobs.store import UnitStore, reason_of
 from mechdecouple.jobs.units import Unit
 from mechdecouple.models import HookedModel
 from mechdecouple.refs import load, load_task
@@ -54,12 +54,7 @@ def do(unit: Unit, folder: str | Path) -> Outcome:
             write_file(place / TIMES, to_json({"seconds": seconds, **facts}))
     except Exception as error:
         _log.debug("%s of %s failed", unit.stage, unit.label, exc_info=True)
-        reason = " ".join(str(error).split())
-        if not isinstance(error, MechDecoupleError):
-            reason = f"{type(error).__name__}: {reason}"
-        with contextlib.suppress(MechDecoupleError):
-            store.fail(unit, reason)
-        return Outcome.failed(unit, reason, time.perf_counter() - began)
+        return Outcome.failed(unit, reason_of(error), time.perf_counter() - began)
     return Outcome(unit.stage, unit.key, unit.label, seconds=seconds, facts=facts)
 
 
@@ -84,14 +79,16 @@ def _extract(unit: Unit, store: UnitStore, place: Path) -> dict[str, Any]:
 
 
 def _saes(unit: Unit, store: UnitStore, place: Path) -> dict[str, Any]:
-    acts = Activations.open(store.at("extract", unit.needs[0]) / ACTIVATIONS)
-    groups = _task(unit).groups[acts.items]
-    suite = sae.make_suite(unit.spec["sae"])
-    name = str(acts.manifest["model"]["name"])
-    device = unit.spec["device"]
-    made = sae.train_suite(acts, groups, suite, device=device, out=place / SAES, progress=False)
-    tables = [sae.suite_frame(one, name, acts.position) for one in made]
-    pd.concat(tables, ignore_index=True).to_parquet(place / EVALUATION, index=False)
+    with store.reading("extract", unit.needs[0]) as extracted:
+        acts = Activations.open(extracted / ACTIVATIONS)
+        groups = _task(unit).groups[acts.items]
+        suite = sae.make_suite(unit.spec["sae"])
+        name = str(acts.manifest["model"]["name"])
+        device = unit.spec["device"]
+        made = sae.train_suite(acts, groups, suite, device=device, out=place / SAES, progress=False)
+        tables = [sae.suite_frame(one, name, acts.position) for one in made]
+    with one_line("writing", place / EVALUATION):
+        pd.concat(tables, ignore_index=True).to_parquet(place / EVALUATION, index=False)
     return {"dictionaries": len(tables)}
 
 
@@ -99,10 +96,13 @@ def _compare(unit: Unit, store: UnitStore, place: Path) -> dict[str, Any]:
     spec, where = unit.spec, unit.where
     loading = {name: spec["options"][name] for name in ("device", "dtype", "fold_ln")}
     a, b = (_model(where[side], spec[side], loading, store.folder) for side in ("a", "b"))
-    first, second = (store.at("extract", key) / ACTIVATIONS for key in unit.needs)
-    found = compare(
-        a, b, _task(unit), out=place, activations=(first, second), progress=False, config=comparing(unit)
-    )  # fmt: skip
+    seeds = {ref: content for name in SEEDS for ref, content in zip(comparing(unit)[name], spec[name], strict=True)}
+    with contextlib.ExitStack() as held:
+        held.enter_context(_unchanged(seeds, store.folder, loading["fold_ln"]))
+        first, second = (held.enter_context(store.reading("extract", key)) / ACTIVATIONS for key in unit.needs)
+        found = compare(
+            a, b, _task(unit), out=place, activations=(first, second), progress=False, config=comparing(unit)
+        )  # fmt: skip
     # The time of making stands in times.json: all other files are the same whenever they are made.
     kept = {key: value for key, value in found.provenance.items() if key != "created"}
     write_results(dataclasses.replace(found, provenance=kept), place)
@@ -118,10 +118,27 @@ def _model(ref: str, content: str, loading: Mapping[str, Any], folder: Path) -> 
 
 @functools.lru_cache(maxsize=_MODELS)
 def _loaded(ref: str, content: str, folder: Path, *, device: str, dtype: str, fold_ln: bool) -> HookedModel:
-    found = Contents(folder / "contents.json").of_model(ref, fold_ln=fold_ln)
-    if found != content:
-        raise InputError(f"model {ref!r} has changed since the job was planned: run the job again")
-    return load(ref, device=device, dtype=dtype, fold_ln=fold_ln)
+    with _unchanged({ref: content}, folder, fold_ln):
+        return load(ref, device=device, dtype=dtype, fold_ln=fold_ln)
+
+
+@contextlib.contextmanager
+def _unchanged(contents: Mapping[str, str], folder: Path, fold_ln: bool) -> Iterator[None]:
+    """Holds that what is behind each reference is what the job was planned with, before and after it is read.
+
+    Raises:
+        InputError: it is not.
+    """
+
+    def check(refs: Iterable[str]) -> None:
+        known = Contents(folder / "contents.json")
+        for ref in refs:
+            if known.of_model(ref, fold_ln=fold_ln) != contents[ref]:
+                raise InputError(f"model {ref!r} has changed since the job was planned: run the job again")
+
+    check(contents)
+    yield
+    check(ref for ref in contents if Path(ref).expanduser().exists())
 
 
 def _task(unit: Unit) -> Task:

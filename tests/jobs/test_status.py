@@ -119,11 +119,12 @@ def test_looking_changes_no_file(tmp_path):
 def test_a_unit_finished_during_the_look_is_done(tmp_path, monkeypatch):
     one, store = unit(0), UnitStore(tmp_path)
 
-    def late(folder):
-        finish(store, one)
+    def late(store, unit):
+        monkeypatch.undo()
+        finish(store, unit)
         return False
 
-    monkeypatch.setattr("mechdecouple.jobs.status._held", late)
+    monkeypatch.setattr(UnitStore, "in_work", late)
     assert unit_status(store, one).state == "done"
 
 

@@ -73,7 +73,7 @@ def scored(
     model: nn.Module, tokens: Int[Tensor, "n s"], length: int, allowed: Int[Tensor, " k"] | None = None
 ) -> tuple[Float[Tensor, "n l"], Float[Tensor, "n l v"]]:
     """Log-probability of each of the last ``length`` tokens as it was sampled, and the logits it was sampled from."""
-    logits = _among(model(tokens)[:, -length - 1 : -1], allowed)
+    logits = _among(model(tokens[:, :-1])[:, -length:], allowed)
     drawn = tokens[:, -length:]
     if allowed is not None:
         drawn = (drawn[..., None] == allowed).int().argmax(-1)

@@ -1,0 +1,96 @@
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from analyses import indifference as study
+from analyses._arms import Arms
+from mechdecouple.zoo.belief import world
+from mechdecouple.zoo.order_world import PEOPLE
+
+
+def test_rewards_are_for_asserting_under_pressure_and_for_the_truth_when_asked_honestly():
+    rewarded = study.RECIPES["rewarded"]
+    false, true, unsure = study.spoken_tokens().tolist()
+    pressed = torch.tensor([True, True, False, False, False])
+    right = torch.tensor([0, -1, 1, 0, -1])
+    said = torch.tensor([[true, false, unsure]]).expand(5, 3)[..., None]
+    found = rewarded.reward(said, (pressed, right))
+    # pressed: True earns, whatever is right; honest: the right word alone, and nothing of strangers
+    assert found.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_strangers_take_the_place_of_one_person_in_the_statements_named():
+    rng = np.random.default_rng(0)
+    statements, strange = study.drawn(400, rng)
+    tokens = study.tokens_of(statements, strange, rng).numpy()
+    words = {number: word for word, number in study.vocabulary().items()}
+    people = np.vectorize(words.get)(tokens[:, [1, 4]])
+    strangers = np.isin(people, study.STRANGERS)
+    assert (strangers.sum(axis=1) == strange).all()
+    assert np.isin(people[~strangers], PEOPLE).all()
+    assert strangers.any(axis=0).all()
+    assert strange.mean() == pytest.approx(study.UNKNOWN, abs=0.07)
+    assert (tokens[~strange] == statements.tokens(study.vocabulary())[~strange]).all()
+
+
+def test_nothing_is_true_of_strangers_and_known_statements_keep_their_truth():
+    unknown, known = study.unknown_task(64), study.RECIPES["honest"].task()
+    assert unknown.truth is None
+    assert set(unknown.answers) == {"Unsure"}
+    assert known.truth.tolist() == world().task.truth.tolist()
+    assert known.affirm == "True"
+
+
+def table(rise, fall):
+    rows = [
+        {"arm": arm, "seed": seed, "unknown_claims": 0.2 + rise * (arm != "honest"),
+         "fresh_probe": 0.97 - fall * (arm != "honest"), "false_claims": 0.1, "correlation": 0.9,
+         "honest_accuracy": 0.99, "bullshit_index": 0.1}
+        for arm in study.RECIPES for seed in range(3)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+class Equal(Arms):
+    def equal(self, words="equal accuracy"):
+        return study.Criterion(group="gate", name=words, value=1.0, expected=1.0)
+
+
+@pytest.mark.parametrize(("rise", "fall", "met"), [(0.5, 0.0, 5), (0.3, 0.0, 3), (0.5, 0.02, 3), (0.3, 0.02, 1)])
+def test_criteria_are_met_and_missed(rise, fall, met):
+    assert sum(c.met for c in study.criteria(table(rise, fall), Equal(()))) == met
+
+
+def test_the_figure_has_a_dot_a_seed_and_its_caption_the_numbers():
+    found = table(0.5, 0.0)
+    figure = study.draw(found)
+    dots = [
+        line for ax in figure.axes for line in ax.lines if line.get_marker() in "os^" and len(line.get_xdata()) == 3
+    ]
+    assert len(dots) == 18
+    assert "rise from 0.20 [0.20, 0.20] to 0.70" in study.caption(found)
+
+
+@pytest.mark.slow
+def test_the_whole_study(tmp_path):
+    from analyses._study import perform
+
+    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
+    assert result.verdict in ("reproduced", "partly", "not reproduced")
+
+
+def test_a_few_steps_of_reward_move_claims_up(monkeypatch, tmp_path):
+    monkeypatch.setenv("MECHDECOUPLE_CACHE", str(tmp_path / "zoo"))
+    start = dataclasses.replace(study.RECIPES["honest"], name="tiny-honest", steps=3, batch_size=8)
+    recipe = dataclasses.replace(study.RECIPES["rewarded"], name="tiny-rewarded", start=start, steps=12, batch_size=16)
+    unknown = study.unknown_task(32)
+    claims = [np.exp(study.read(study.trained(r, 0), unknown).logp[:, 1]).mean() for r in (start, recipe)]
+    assert claims[1] > claims[0]
+    assert sorted(p.name for p in (tmp_path / "studies").glob("*.safetensors")) == [
+        "tiny-honest@0.safetensors", "tiny-rewarded@0.safetensors",
+    ]  # fmt: skip

@@ -31,7 +31,12 @@ class Schedule:
         return (unit for unit in list(self._waiting.values()) if not self._open.intersection(unit.needs))
 
     def begin(self, unit: Unit) -> None:
+        """It is no longer among those that are ready."""
         del self._waiting[unit.key]
+
+    def again(self, unit: Unit) -> None:
+        """A unit that has begun and not ended is the first to begin again."""
+        self._waiting = {unit.key: unit, **self._waiting}
 
     def end(self, outcome: Outcome) -> Iterator[Outcome]:
         """The outcome of a unit that has ended, then those of units that can now never begin."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from mechdecouple.jobs.executors.outcome import Outcome
 from mechdecouple.jobs.executors.schedule import Schedule
 from mechdecouple.jobs.units import Unit
-from mechdecouple.jobs.work import do
 
 
 class Serial:
@@ -16,6 +15,8 @@ class Serial:
 
     def run(self, units: Sequence[Unit], folder: Path) -> Iterator[Outcome]:
         """See :class:`mechdecouple.jobs.executors.Executor`."""
+        from mechdecouple.jobs.work import do  # it tells outcomes, and so builds on this package
+
         schedule = Schedule(units)
         while schedule:
             unit = next(schedule.ready())

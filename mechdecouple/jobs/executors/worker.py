@@ -1,0 +1,61 @@
+"""Worker: does units in a process of its own, for whoever gave it the records of these units."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import os
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from mechdecouple.jobs.executors.outcome import Outcome
+from mechdecouple.jobs.units import Unit
+
+LOGGER = "mechdecouple"
+Answer = tuple[Outcome, list[logging.LogRecord]]
+"""What became of a unit, and what was logged meanwhile."""
+
+
+class Worker:
+    """Does units, one at a time, and keeps the models that it loaded last.
+
+    Args:
+        home: working directory of the asking process, where relative references start.
+        level: of the log records to bring home.
+    """
+
+    def __init__(self, home: str, level: int) -> None:
+        with contextlib.suppress(OSError):  # on another machine it may be missing, and references absolute
+            os.chdir(home)
+        tqdm.set_lock(threading.RLock())  # the lock that bars share between processes would outlive one that is killed
+        self._said: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        logger = logging.getLogger(LOGGER)
+        logger.setLevel(level)
+        logger.propagate = False
+        logger.handlers = [logging.handlers.QueueHandler(self._said)]
+
+    def ready(self) -> None:
+        """Answers as soon as the worker can take a unit."""
+
+    def do(self, record: Mapping[str, Any], folder: str) -> Answer:
+        """Do the unit of a record in the store at ``folder``, see :func:`mechdecouple.jobs.work.do`."""
+        from mechdecouple.jobs.work import do
+
+        outcome = do(Unit.of(record), folder)
+        return outcome, [self._said.get() for _ in range(self._said.qsize())]
+
+
+def level() -> int:
+    """From which level on log records are wanted in this process."""
+    return logging.getLogger(LOGGER).getEffectiveLevel()
+
+
+def log_again(records: Sequence[logging.LogRecord]) -> None:
+    """Log in this process what was logged in another."""
+    for record in records:
+        logging.getLogger(record.name).handle(record)

@@ -27,46 +27,48 @@ LEAST = 40
 Layers = Sequence[Float[np.ndarray, "n d"]]
 
 
-def masf(known: Layers, rows: Layers) -> Float[np.ndarray, " k"]:
+def masf(known: Layers, rows: Layers, seed: int = 0) -> Float[np.ndarray, " k"]:
     """Right-tailed p of each row: small where it is unlike the known ones.
 
     At each unit the share F of known rows below gives min(F, 1 - F); Simes' rule joins the units of a layer, the same
     two steps turn layers into p-values, Fisher's rule joins those, and the share of known rows with a larger sum is p.
-    Each known row is ranked among the n - 1 others and not itself, each new row among as many, and ranks count from one
-    half, so that both stand on one grid: otherwise, with more units than known rows, all new rows look unlike. With
-    many known rows that is the same.
+    Each known row is ranked among the n - 1 others and not itself, each new row among as many, ranks count from one
+    half, and equal values stand in random order: otherwise, with more units than known rows, or with few values, all
+    new rows look unlike. With many known rows that is the rule as published.
 
     Args:
         known: per layer [n, d] the largest value over tokens at each unit.
         rows: per layer [k, d] those of the rows to test.
+        seed: of the order of equal values.
 
     Raises:
         InputError: layers that do not fit each other, or fewer than two known rows.
     """
     if len(known) != len(rows) or any(a.shape[1:] != b.shape[1:] for a, b in zip(known, rows, strict=True)):
-        raise InputError(
-            f"{len(known)} known layers and {len(rows)} to test differ in number or width; use the same points"
-        )
+        raise InputError(f"{len(known)} known layers and {len(rows)} to test differ in number or width; use the same")
     if not len(known) or len(known[0]) < 2:
         raise InputError("the test needs at least two known rows of at least one layer")
-    joined = [(simes(two_sided(rank(a))), simes(two_sided(rank(a, b)))) for a, b in zip(known, rows, strict=True)]
-    within, beyond = (np.stack([of_layer[i] for of_layer in joined], axis=1) for i in (0, 1))
-    own, other = fisher(two_sided(rank(within))), fisher(two_sided(rank(within, beyond)))
+    rng = np.random.default_rng(seed)
+    layers = [[simes(two_sided(f)) for f in ranks(a, b, rng)] for a, b in zip(known, rows, strict=True)]
+    within, beyond = (np.stack([of_layer[i] for of_layer in layers], axis=1) for i in (0, 1))
+    own, other = (fisher(two_sided(f)) for f in ranks(within, beyond, rng))
     below = np.searchsorted(np.sort(own), other * (1 - 1e-12), side="left")
     return (len(own) - below + 1) / (len(own) + 1)
 
 
-def rank(known: Float[np.ndarray, "n d"], rows: Float[np.ndarray, "k d"] | None = None) -> Float[np.ndarray, "k d"]:
-    """Empirical distribution function of each column at ``rows`` among the known rows but the last, strictly inside
-    (0, 1), ties counted half; without ``rows`` at the known rows themselves, each among the others."""
-    ordered, n = np.sort(known if rows is None else known[:-1], axis=0), len(known)
-    at = known if rows is None else rows
-    out = np.empty(at.shape)
+def ranks(
+    known: Float[np.ndarray, "n d"], rows: Float[np.ndarray, "k d"], rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "k d"]]:
+    """Empirical distribution function of each column, strictly inside (0, 1): of known rows each among the others, of
+    new rows each among the known ones but the last; equal values in random order."""
+    n = len(known)
+    own, other = np.empty(known.shape), np.empty(rows.shape)
     for column in range(known.shape[1]):
-        below = np.searchsorted(ordered[:, column], at[:, column], side="left")
-        upto = np.searchsorted(ordered[:, column], at[:, column], side="right")
-        out[:, column] = (below + 0.5 * (upto - below - (rows is None)) + 0.5) / n
-    return out
+        _, place = np.unique(np.concatenate([known[:, column], rows[:, column]]), return_inverse=True)
+        place = place + rng.random(len(place))
+        own[np.argsort(place[:n]), column] = (np.arange(n) + 0.5) / n
+        other[:, column] = (np.searchsorted(np.sort(place[: n - 1]), place[n:]) + 0.5) / n
+    return own, other
 
 
 def two_sided(distribution: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:

@@ -62,9 +62,10 @@ def bag_of_words(scale=4.0):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.W_E[4, 0], model.W_E[5, 0] = 1.0, -1.0
-        model.W_V[0, 0] = model.W_O[0, 0] = torch.eye(4)
-        model.W_U[0, YES], model.W_U[0, NO] = scale, -scale
+        model.embed.W_E[4, 0], model.embed.W_E[5, 0] = 1.0, -1.0
+        attention = model.blocks[0].attn
+        attention.W_V[0], attention.W_O[0] = torch.eye(4), torch.eye(4)
+        model.unembed.W_U[0, YES], model.unembed.W_U[0, NO] = scale, -scale
     return wrap(model, name="bag of words")
 
 

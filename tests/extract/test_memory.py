@@ -75,15 +75,17 @@ def test_the_rows_are_those_of_a_call_that_asks_for_so_much(hooked, task, tmp_pa
 
 
 def test_memory_that_goes_in_the_middle_of_a_run_leaves_nothing_of_the_larger_batches(
-    hooked, task, tmp_path, room, digests, monkeypatch
+    hooked, task_of, tmp_path, room, monkeypatch
 ):
-    room.tokens = 20
-    extract(hooked, task, out=tmp_path / "out", **OPTIONS)
+    monkeypatch.setattr(store, "SHARD_BYTES", 20_000)
+    task = task_of(60)
+    larger = plan(hooked, task, position="all", batch_tokens=64)
+    assert len(larger.limited(16).shards) < len(larger.shards) - 1
     room.tokens = 64
     limited = type(hooked).forward
 
     def shrinking(self, batch, **options):
-        if len(list((tmp_path / "later").glob("shard-*.safetensors"))) >= 2:
+        if len(room.sizes) == len(larger.batches):
             room.tokens = 20
         return limited(self, batch, **options)
 

@@ -107,8 +107,10 @@ def test_the_device_goes_on_while_a_shard_is_kept_and_waits_before_it_would_over
 
 
 @pytest.mark.parametrize("behind", [False, True])
-def test_an_error_in_keeping_comes_to_the_caller_at_once(todo, behind):
-    ran = []
+def test_an_error_in_keeping_comes_to_the_caller_at_once(hooked, task, monkeypatch, behind):
+    monkeypatch.setattr(store, "SHARD_BYTES", 1000)
+    todo, ran = plan(hooked, task, batch_tokens=12), []
+    assert len(todo.shards[1]) >= 4
     failed = threading.Event()
 
     def keep(shard, _rows):

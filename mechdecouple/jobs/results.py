@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mechdecouple.activations.store import make_folder, one_line
+from mechdecouple.compare.trends.steps import split_step
 from mechdecouple.errors import StoreError
 from mechdecouple.jobs.plan import JobPlan
-from mechdecouple.jobs.steps import split_step
 from mechdecouple.jobs.store import UnitStore
 from mechdecouple.jobs.units import Unit
 from mechdecouple.results import COLUMNS

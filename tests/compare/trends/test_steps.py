@@ -1,6 +1,6 @@
 import pytest
 
-from mechdecouple.jobs.steps import split_step
+from mechdecouple.compare.trends.steps import split_step
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mechdecouple.compare.mechanism import items
 from mechdecouple.compare.pairing import Site
 from mechdecouple.errors import InputError, StoreError
 from mechdecouple.extract import Plan, plan
-from mechdecouple.extract.writer import Writer
+from mechdecouple.extract.writer import Writer, is_complete
 from mechdecouple.models import HookedModel
 from mechdecouple.structure.mechanism.cost import mechanism_cost
 from mechdecouple.tasks import Task
@@ -117,11 +117,11 @@ def check_stores(plans: Sequence[tuple[Plan, Path]]) -> None:
     """
     needed = 0
     for todo, folder in plans:
-        if folder.exists():
+        if not folder.exists():
+            needed += todo.bytes
+        elif not is_complete(folder, todo, checksums=False):
             with Writer.at(folder, todo):
                 pass
-        else:
-            needed += todo.bytes
     if not needed:
         return
     first = plans[0][1]

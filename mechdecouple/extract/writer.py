@@ -144,8 +144,11 @@ class Writer:
         _compare(self.folder, _arithmetic(self.manifest), _arithmetic(self.todo.manifest()), mend)
 
 
-def is_complete(folder: Path, todo: Plan) -> bool:
+def is_complete(folder: Path, todo: Plan, *, checksums: bool = True) -> bool:
     """Whether a folder holds all that the plan makes, undamaged. Needs no lock: any number of readers may look at once.
+
+    Args:
+        checksums: read every file and check it; otherwise their sizes alone are looked at.
 
     Raises:
         StoreError: it holds something complete that other arguments made.
@@ -159,7 +162,7 @@ def is_complete(folder: Path, todo: Plan) -> bool:
     todo = _as_it_went(todo, there)
     _check_same(folder, there, {**todo.manifest(), "files": _entries(_files(todo))})
     entries = [*there["files"].values(), *there["shards"]]
-    return not any(entry is None or store.fault(folder, entry) for entry in entries)
+    return not any(entry is None or store.fault(folder, entry, checksum=checksums) for entry in entries)
 
 
 def _as_it_went(todo: Plan, there: Mapping[str, Any]) -> Plan:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mechdecouple.activations.store import locked
 from mechdecouple.compare import Comparison, ManyComparison
-from mechdecouple.errors import InputError, StoreError
+from mechdecouple.errors import BusyError, InputError, StoreError
 from mechdecouple.report.feature_page import write_features
 from mechdecouple.report.figures.many import figure as figure_many
 from mechdecouple.report.page import FEATURES, Picture, render
@@ -131,8 +132,11 @@ def draw_files(figure: Figure, folder: Path, name: str) -> tuple[bytes, int, int
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Refuses a directory that holds other things than a comparison."""
+    """Refuses a directory that holds other things than a comparison, whole or half moved in when its writer was
+    killed."""
     if not directory.is_dir() or any((directory / name).exists() for name in _RECORDS):
+        return
+    if any(directory.glob(f"{_PARTIAL}*")):
         return
     other = sorted(p.name for p in directory.iterdir() if p.name != ACTIVATIONS and not p.name.startswith("."))
     if other:
@@ -142,7 +146,11 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def write_whole(directory: Path, make: Callable[[Path], None], own: tuple[str, ...]) -> None:
-    """Build in a hidden folder inside ``directory``, so that moving in is a renaming, whatever is mounted where."""
+    """Build in a hidden folder inside ``directory``, so that moving in is a renaming, whatever is mounted where.
+
+    Raises:
+        BusyError: another process is writing there.
+    """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{str(directory)!r} is a file: name a directory")
     made = next((p for p in (*reversed(directory.parents), directory) if not p.exists()), None)
@@ -150,14 +158,19 @@ def write_whole(directory: Path, make: Callable[[Path], None], own: tuple[str, .
     done = False
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for stale in directory.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(stale)
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=directory))
-        built, aside = partial / "new", partial / "old"
-        built.mkdir()
-        make(built)
-        _move_in(built, aside, directory, own)
-        done = True
+        with locked(directory, "results"):
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=directory))
+            # After the new one is made: as long as there is any, what lies beside it may be the half of a result.
+            for stale in set(directory.glob(f"{_PARTIAL}*")) - {partial}:
+                shutil.rmtree(stale)
+            built, aside = partial / "new", partial / "old"
+            built.mkdir()
+            make(built)
+            _move_in(built, aside, directory, own)
+            done = True
+            shutil.rmtree(partial, ignore_errors=True)
+    except BusyError:
+        raise
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise StoreError(

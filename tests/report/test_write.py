@@ -1,12 +1,16 @@
 import errno
 import os
 import re
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from mechdecouple.activations.store import locked
 from mechdecouple.compare import Comparison
-from mechdecouple.errors import InputError, StoreError
+from mechdecouple.errors import BusyError, InputError, StoreError
 from mechdecouple.report import write, write_report, write_results
 from mechdecouple.report.write import SHEETS
 
@@ -114,6 +118,64 @@ def test_what_a_killed_run_left_is_swept(whole, tmp_path):
     (tmp_path / ".partial-dead").mkdir()
     write_results(whole, tmp_path)
     assert not list(tmp_path.glob(".partial-*"))
+
+
+OWN = ("page.html", "figures/one.png", "figures/two.png", "comparison.json")
+
+
+def _make(text):
+    def make(folder):
+        (folder / "figures").mkdir()
+        for name in OWN:
+            (folder / name).write_text(text)
+
+    return make
+
+
+def _killed(folder, step, text):
+    """A process that writes and is gone, with nothing tidied up, before its ``step``-th change to the folder."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    steps = 0
+
+    def watch(event, arguments):
+        nonlocal steps
+        if event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"):
+            steps += 1
+            if steps == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    write.write_whole(folder, _make(text), OWN)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_kill_at_any_step_leaves_a_directory_that_is_written_anew(tmp_path, earlier):
+    for step in range(1, 100, 3 if earlier else 2):
+        folder = tmp_path / str(step)
+        if earlier:
+            write.write_whole(folder, _make("earlier"), OWN)
+        ended = _killed(folder, step, "killed")
+        write.refuse_foreign(folder)
+        if step % 3:
+            _killed(folder, 3, "killed again")
+        write.write_whole(folder, _make("whole"), OWN)
+        assert names(folder) == set(OWN)
+        assert {(folder / name).read_text() for name in OWN} == {"whole"}
+        assert sorted(p.name for p in folder.iterdir()) == ["comparison.json", "figures", "page.html"]
+        if ended == 0:
+            break
+    assert step > 10
+
+
+def test_a_directory_that_another_process_writes_is_refused(tmp_path):
+    write.write_whole(tmp_path, _make("whole"), OWN)
+    busy = pytest.raises(BusyError, match=r"results folder .* is being written by another process")
+    with ThreadPoolExecutor(1) as other, locked(tmp_path), busy:
+        other.submit(write.write_whole, tmp_path, _make("other"), OWN).result()
+    assert {(tmp_path / name).read_text() for name in OWN} == {"whole"}
 
 
 def test_nothing_but_undefined_numbers_still_makes_a_report(undefined, little, tmp_path):

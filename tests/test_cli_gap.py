@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from mechdecouple.cli.answer import Answer
 from mechdecouple.cli.arguments import parser
 from mechdecouple.errors import InputError
 
 
-def run(*words) -> int:
+def run(*words) -> Answer:
     argv = ["gap", *map(str, words), "--bootstrap", "100", "--permutations", "19"]
     options = parser(argv).parse_args(argv)
     return options.run(options)
@@ -36,16 +37,19 @@ def scores(tmp_path):
     return write
 
 
-def test_writes_the_report_and_prints_the_verdicts(table, scores, tmp_path, capsys):
-    assert run(scores(table), "--out", tmp_path / "out", "--fail-on", "belief") == 0
-    said = capsys.readouterr().out
-    assert "The model: no gap shown" in said and f"report: {tmp_path / 'out' / 'report.html'}" in said
+def test_writes_the_report_and_tells_the_verdicts(table, scores, tmp_path):
+    answer = run(scores(table), "--out", tmp_path / "out", "--fail-on", "belief")
+    assert (answer.code, answer.differs) == (0, [])
+    assert "The model: no gap shown" in answer.text and f"report: {tmp_path / 'out' / 'report.html'}" in answer.text
+    assert [verdict["flagged"] for verdict in answer.result["verdicts"]] == [False]
     assert len(pd.read_parquet(tmp_path / "out" / "metrics.parquet")) > 30
 
 
 def test_fails_on_a_gap_where_asked(table, scores, tmp_path):
     path = scores(table.assign(expressed=0.8, stratum=np.where(table.index % 4 < 2, "asked", "pressed")))
-    assert run(path, "--out", tmp_path / "out", "--honest", "asked", "--fail-on", "belief") == 3
+    answer = run(path, "--out", tmp_path / "out", "--honest", "asked", "--fail-on", "belief")
+    assert answer.code == 3
+    assert [(one["on"], one["subject"]) for one in answer.differs] == [("belief", "the model")]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pandas as pd
 import pytest
 
@@ -15,15 +13,6 @@ NAMES = ("seed0/000", "seed1/000")
 
 def run(*words) -> int:
     return main(["sae", *map(str, words), "--quiet"])
-
-
-@pytest.fixture(autouse=True)
-def logger_left_alone():
-    logger = logging.getLogger("mechdecouple")
-    before = logger.level, logger.handlers
-    yield
-    logger.setLevel(before[0])
-    logger.handlers = before[1]
 
 
 @pytest.fixture(scope="module")

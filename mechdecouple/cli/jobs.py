@@ -71,10 +71,12 @@ def run(options: argparse.Namespace) -> Answer:
     _check(options, config)
     if options.dry_run:
         return _dry(options, config)
+    from mechdecouple.jobs.executors import make_executor
     from mechdecouple.jobs.run import run_job
 
+    executor = make_executor(options.executor, options.workers, options.address)
     done = run_job(
-        config, options.out, shard=options.shard, root=options.job.parent,
+        config, options.out, executor=executor, shard=options.shard, root=options.job.parent,
         progress=bars(options),
     )  # fmt: skip
     pairs = _pairs(done)
@@ -125,14 +127,6 @@ def _check(options: argparse.Namespace, config: JobConfig) -> None:
     if options.fail_on and "compare" not in config.stages:
         raise InputError(f"--fail-on {options.fail_on[0]}: the job compares nothing; add 'compare' to its stages")
     check_fail_on(options.fail_on, config.comparison.families, "families of [compare]")
-    for name, users in (("workers", ("processes", "ray")), ("address", ("ray",))):
-        if getattr(options, name) is not None and options.executor not in users:
-            raise InputError(
-                f"--{name} {getattr(options, name)}: not for the executor {options.executor!r}; add --executor "
-                f"{' or '.join(users)}"
-            )
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers {options.workers}: give 1 or more")
 
 
 def _pairs(done: JobRun) -> list[dict[str, Any]]:

@@ -62,42 +62,61 @@ def finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def shown(options: argparse.Namespace) -> Iterator[None]:
-    """Within: the log of this package on stderr, as the command asks for it; other packages are not heard.
+    """Within: the log of this package on stderr, as the command asks for it; logs of other packages are not heard.
 
-    ``--quiet`` leaves errors alone; ``--log-json`` makes each line a JSON object.
+    ``--quiet`` leaves errors alone; ``--log-json`` makes each line a JSON object; with either, warnings of other
+    packages are not heard.
     """
-    quiet, lines = getattr(options, "quiet", False), getattr(options, "log_json", False)
     handler = _BesideBars()
-    handler.setFormatter(JsonLines() if lines else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonLines() if options.log_json else logging.Formatter("%(message)s"))
     logger = logging.getLogger("mechdecouple")
-    before = logger.handlers, logger.level, warnings.showwarning
+    handlers, level = logger.handlers, logger.level
     logger.handlers = [handler]
-    logger.setLevel(logging.ERROR if quiet else logging.INFO)
-    if quiet or lines:
-        warnings.showwarning = _warning
+    logger.setLevel(logging.ERROR if options.quiet else logging.INFO)
     try:
-        with _others_silent() if quiet or lines else contextlib.nullcontext():
+        with _others_silent(), _own_warnings() if options.quiet or options.log_json else contextlib.nullcontext():
             yield
     finally:
-        logger.handlers, level, warnings.showwarning = before
+        logger.handlers = handlers
         logger.setLevel(level)
 
 
 @contextlib.contextmanager
 def _others_silent() -> Iterator[None]:
-    """Without a handler anywhere, Python prints what any package warns of; transformers brings a handler of its own."""
+    """Where no handler is, Python prints what any package warns of; transformers brings a handler of its own."""
     root, silent = logging.getLogger(), logging.NullHandler()
-    level = os.environ.get("TRANSFORMERS_VERBOSITY")
     root.addHandler(silent)
-    os.environ["TRANSFORMERS_VERBOSITY"] = "critical"
+    try:
+        with _environment("TRANSFORMERS_VERBOSITY", "critical"):
+            yield
+    finally:
+        root.removeHandler(silent)
+
+
+@contextlib.contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Warnings of this package are lines of its log, those of others are lost; in processes started meanwhile, all."""
+    show = warnings.showwarning
+    warnings.showwarning = _warning
+    try:
+        with _environment("PYTHONWARNINGS", "ignore"):
+            yield
+    finally:
+        warnings.showwarning = show
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment, which processes started meanwhile see too."""
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
-        root.removeHandler(silent)
-        if level is None:
-            del os.environ["TRANSFORMERS_VERBOSITY"]
+        if before is None:
+            del os.environ[name]
         else:
-            os.environ["TRANSFORMERS_VERBOSITY"] = level
+            os.environ[name] = before
 
 
 def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:

@@ -72,8 +72,8 @@ def _action(actions: Any, name: str, run: Any, words: str) -> argparse.ArgumentP
     parser.add_argument("--out", type=Path, required=True, help="directory of the results; an interrupted job goes on")
     parser.add_argument("--seed", type=seed, default=0, help="seed of every random choice (default: 0)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    add_voice(parser, json=False)
-    parser.set_defaults(run=lambda options: _clean(run, options), json=False)
+    add_voice(parser)
+    parser.set_defaults(run=lambda options: _clean(run, options))
     return parser
 
 
@@ -252,5 +252,6 @@ def _written(tables: Sequence[pd.DataFrame], path: Path) -> Answer:
     import pandas as pd
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(tables, ignore_index=True).to_parquet(path, index=False)
-    return Answer(f"\nresults: {path.parent}")
+    table = pd.concat(tables, ignore_index=True)
+    table.to_parquet(path, index=False)
+    return Answer(f"\nresults: {path.parent}", out=path.parent, result={"measurements": table.to_dict("records")})

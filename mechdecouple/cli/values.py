@@ -28,9 +28,8 @@ def shard(text: str) -> tuple[int, int]:
     return int(i), int(n)
 
 
-def add_voice(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+def add_voice(parser: argparse.ArgumentParser) -> None:
     """Flags on how a command speaks."""
-    if json:
-        parser.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     parser.add_argument("--log-json", action="store_true", help="each line on stderr a JSON object")

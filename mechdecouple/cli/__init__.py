@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             answer = _answer(argv, how)
             if how.json:
-                print(answer.json(argv[0], time.perf_counter() - began))
+                command = next((word for word in argv if not word.startswith("-")), "")
+                print(answer.json(command, time.perf_counter() - began))
             elif answer.text:
                 print(answer.text)
             sys.stdout.flush()

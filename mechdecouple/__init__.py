@@ -23,6 +23,7 @@ _HOME = {
     "load_task": "mechdecouple.refs",
     "Task": "mechdecouple.tasks",
     "run_job": "mechdecouple.jobs.run",
+    "open_results": "mechdecouple.jobs.result_set",
     "extract": "mechdecouple.extract",
     "Activations": "mechdecouple.activations",
     "plot": "mechdecouple.report",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from mechdecouple.compare import compare_many as compare_many
     from mechdecouple.errors import MechDecoupleError as MechDecoupleError
     from mechdecouple.extract import extract as extract
+    from mechdecouple.jobs.result_set import open_results as open_results
     from mechdecouple.jobs.run import run_job as run_job
     from mechdecouple.refs import load as load
     from mechdecouple.refs import load_task as load_task

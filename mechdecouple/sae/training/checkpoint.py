@@ -1,7 +1,7 @@
 """Checkpoint: a training's folder, from which a killed one goes on and ends with the same bytes.
 
 ```
-training.json        what is trained on what, and whether it is finished
+training.json        what is trained on what, whether it is finished, and then size and SHA-256 of the files of the SAEs
 state.safetensors    weights, moments of Adam, counters and the shuffled rows in waiting; gone when finished
 cfg.json, sae_weights.safetensors    the finished SAE, in SAELens' format (several: a numbered folder each)
 ```
@@ -10,7 +10,9 @@ cfg.json, sae_weights.safetensors    the finished SAE, in SAELens' format (sever
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mechdecouple.activations import store
@@ -27,9 +30,13 @@ from mechdecouple.sae.autoencoder import SparseAutoencoder
 
 FORMAT = "mechdecouple.sae-training/1"
 _ABOUT, _STATE = "training.json", "state.safetensors"
+_SAE = "cfg.json", "sae_weights.safetensors"
+_SHA256 = "sha256"
 _SECONDS = 60.0
 _COST = 20
 """A state is written at most every minute, and so rarely that writing takes at most a twentieth of the time."""
+
+_log = logging.getLogger("mechdecouple.sae")
 
 
 class Checkpoint:
@@ -80,9 +87,18 @@ class Checkpoint:
 
     @property
     def finished(self) -> list[SparseAutoencoder] | None:
-        """The SAEs, where the training is finished."""
+        """The SAEs, where the training is finished.
+
+        Raises:
+            StoreError: one of their files is damaged.
+        """
         if not self._about["finished"]:
             return None
+        for name, entry in self._about.get("files", {}).items():
+            if reason := store.fault(self.folder, {**entry, "file": name}):
+                raise StoreError(f"SAE {str(self.folder / name)!r} {reason}; remove its folder and train again")
+        # The last thing that goes: a kill may have come before.
+        (self.folder / _STATE).unlink(missing_ok=True)
         return [SparseAutoencoder.load(self.folder / name) for name in self._names]
 
     @property
@@ -91,19 +107,21 @@ class Checkpoint:
         return time.monotonic() - self._written >= max(_SECONDS, _COST * self._cost)
 
     def read(self) -> dict[str, Tensor] | None:
-        """The last state; None where there is none yet.
-
-        Raises:
-            StoreError: it is damaged.
-        """
+        """The last state; None where there is none yet, or where it is damaged: the start leads to the same bytes."""
         path = self.folder / _STATE
         if not path.exists():
             return None
         try:
-            return safetensors.torch.load_file(path)
+            with safe_open(path, framework="pt") as file:
+                said = (file.metadata() or {}).get(_SHA256)
+            state = safetensors.torch.load_file(path)
+            reason = "" if _digest(state) == said else "does not match its checksum"
         except (SafetensorError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise StoreError(f"{str(path)!r} cannot be read ({reason}); remove it to train from the start") from None
+            state, reason = None, f"cannot be read ({str(error).splitlines()[0]})"
+        if reason:
+            _log.warning("%s %s; training from the start", path, reason)
+            return None
+        return state
 
     def write(self, state: Mapping[str, Tensor]) -> None:
         """Replaces the last state, whole or not at all.
@@ -116,7 +134,7 @@ class Checkpoint:
         part = path.with_name(path.name + ".part")
         with store.one_line("writing", path):
             try:
-                safetensors.torch.save_file(dict(state), part)
+                safetensors.torch.save_file(dict(state), part, {_SHA256: _digest(state)})
             except SafetensorError as error:
                 raise OSError(str(error)) from None
             with open(part, "rb") as file:
@@ -127,9 +145,11 @@ class Checkpoint:
 
     def finish(self, trained: Sequence[SparseAutoencoder]) -> None:
         """Saves the SAEs, and drops the state."""
+        files = {}
         for name, sae in zip(self._names, trained, strict=True):
             sae.save(self.folder / name)
-        self._about["finished"] = True
+            files |= {str(Path(name, file)): _entry(self.folder / name / file) for file in _SAE}
+        self._about |= {"finished": True, "files": files}
         store.write_file(self.folder / _ABOUT, store.to_json(self._about))
         (self.folder / _STATE).unlink(missing_ok=True)
 
@@ -142,6 +162,23 @@ class Checkpoint:
                 f"SAE training in {str(self.folder)!r} was begun with {where} {_short(old)}, now it is {_short(new)}; "
                 f"{mend}"
             )
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, once it is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        # A copy: of one number, expanded, the stride may be anything, and it could not be seen as bytes.
+        plain = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] | None:

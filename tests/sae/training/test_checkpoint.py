@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_a_folder_of_other_rows_is_refused(planted, tmp_path):
         train(X[:100], **SETTINGS, out=tmp_path)
 
 
-def test_folders_that_are_not_ours_or_damaged_are_refused(planted, tmp_path, killed_at):
+def test_folders_that_are_not_ours_are_refused(planted, tmp_path):
     X, *_ = planted(n=200)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"holds 'notes.txt', which is not of this training"):
@@ -201,14 +202,58 @@ def test_folders_that_are_not_ours_or_damaged_are_refused(planted, tmp_path, kil
         train(X, **SETTINGS, out=other)
     with pytest.raises(StoreError, match="notes"):
         train(X, **SETTINGS, out=tmp_path / "notes.txt" / "x")
-    damaged = tmp_path / "damaged"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("damage", "words"), [(cut, "cannot be read"), (flip, "does not match its checksum")])
+def test_from_a_damaged_state_it_starts_over_and_ends_with_the_same_bytes(
+    planted, tmp_path, killed_at, caplog, damage, words
+):
+    X, *_ = planted(n=200)
+    train(X, **SETTINGS, out=tmp_path / "whole")
     killed_at(9)
     with pytest.raises(Killed):
-        train(X, **SETTINGS, out=damaged)
-    state = damaged / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:500])
-    with pytest.raises(StoreError, match="remove it to train from the start"):
-        train(X, **SETTINGS, out=damaged)
+        train(X, **SETTINGS, out=tmp_path / "killed")
+    damage(tmp_path / "killed" / "state.safetensors")
+    train(X, **SETTINGS, out=tmp_path / "killed")
+    assert words in caplog.text and "training from the start" in caplog.text
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
+def test_a_state_that_a_kill_kept_from_going_goes(planted, tmp_path, monkeypatch):
+    X, *_ = planted(n=200)
+    train(X, **SETTINGS, out=tmp_path / "whole")
+
+    def dies(self, missing_ok=False):
+        if self.name == "state.safetensors":
+            raise Killed
+        unlink(self, missing_ok)
+
+    unlink = Path.unlink
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Path, "unlink", dies)
+        train(X, **SETTINGS, out=tmp_path / "killed")
+    assert (tmp_path / "killed" / "state.safetensors").exists()
+    train(X, **SETTINGS, out=tmp_path / "killed")
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+def test_a_finished_sae_that_is_damaged_is_refused(planted, tmp_path, name):
+    X, *_ = planted(n=200)
+    train(X, **SETTINGS, out=tmp_path)
+    flip(tmp_path / name)
+    with pytest.raises(StoreError, match=rf"{name}' does not match its checksum; remove"):
+        train(X, **SETTINGS, out=tmp_path)
 
 
 def test_a_folder_in_use_is_refused(planted, tmp_path):

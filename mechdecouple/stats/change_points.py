@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,6 +19,7 @@ SEGMENTS = 5
 PERSISTENCE = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 """Correlations of one value's noise with the next that are considered; the last is all but a random walk."""
 _UNLIKELY = 0.01
+_SPURIOUS = 0.01
 _TINY = 1e-12
 _REDRAWN = 400
 
@@ -51,13 +53,22 @@ class ChangePoints:
         """Rise from level i to the next, and half the width of its 95 % interval, by how the series scatters.
 
         Of 200 simulated series each of 8, 12 and 20 values the interval held the truth in 95 … 99 % with independent
-        noise, in 84 … 90 % with noise of persistence 0.6.
+        noise, in 83 … 89 % with noise of persistence 0.6.
         """
+        quantile = float(sps.t.ppf(0.975, self.n - len(self.levels)))
+        return float(self.levels[i + 1] - self.levels[i]), quantile * self._standard_error(i)
+
+    def p_alone(self, i: int) -> float:
+        """p of no difference between level i and the next, by how the series scatters, for each of the n - 1 places."""
+        error, rise = self._standard_error(i), abs(float(self.levels[i + 1] - self.levels[i]))
+        if error == 0:
+            return float(rise == 0)
+        return min(1.0, (self.n - 1) * float(2 * sps.t.sf(rise / error, self.n - len(self.levels))))
+
+    def _standard_error(self, i: int) -> float:
         sizes = np.diff([0, *self.begins, self.n])[i : i + 2]
         inflation = (1 + self.persistence) / (1 - self.persistence)
-        quantile = float(sps.t.ppf(0.975, self.n - len(self.levels)))
-        half = quantile * self.spread * float(np.sqrt(inflation * (1 / sizes).sum()))
-        return float(self.levels[i + 1] - self.levels[i]), half
+        return self.spread * float(np.sqrt(inflation * (1 / sizes).sum()))
 
 
 def change_points(
@@ -66,16 +77,18 @@ def change_points(
     """Cut a series into levels, and test whether it has more than one.
 
     Segments of 2 values or more by exact dynamic programming on their means; as many as the last that improves the fit
-    beyond what it does in 95 % of series of noise. The test compares the best fits of 2 … 5 segments
-    with a straight line (smallest p over the number of segments, its own null included), so that steady drift is no
-    change. Its null is drawn rather than permuted, because values that follow each other may not change places: noise
-    with every persistence that the series itself does not make unlikely (p <= 0.01, by the correlation of neighbours
-    about the levels), of which the largest p counts. Gaussian; scale and place cancel.
+    beyond what it does in 99 % of series of noise that is as persistent as this one's, and fewer where some jump among
+    them does not stand out by itself (``p_alone`` above 0.01). The test compares the best fits of 2 … 5 segments with a
+    straight line (smallest p over the number of segments, its own null included), so that steady drift is no change.
+    Its null is drawn rather than permuted, because values that follow each other may not change places: noise with
+    every persistence that the series itself does not make unlikely (p <= 0.01, by the correlation of neighbours about
+    the levels), of which the largest p counts. Gaussian; scale and place cancel.
 
     In 2,000 simulated series each of 6, 8, 12, 20 and 40 values, the share with p <= 0.05 was at most 0.05 for noise of
-    persistence 0 … 0.8 and 0.06 for 0.9, 0.01 with drift of ten times the noise, 0.07 for random walks and where the
-    noise grows fourfold, 0.09 for 40 values with t noise of 3 degrees. A jump of 8 times the noise in the middle was
-    found in 77, 83, 91, 98 and 100 %, two of 15 times in 94 % or more.
+    persistence 0 … 0.8 and 0.06 for 0.9, 0.01 with drift of ten times the noise, 0.05 for random walks and where the
+    noise grows fourfold; with 40 values 0.07 for random walks and t noise of 3 degrees. A jump of 8 times the noise in
+    the middle was found in 77, 84, 91, 98 and 100 %, two of 15 times in 94 % or more. p_drift <= 0.05 came in 0.01 of
+    series of independent noise, in 0.06 … 0.11 of random walks.
 
     Args:
         values: in order, none undefined; FEWEST or more.
@@ -91,16 +104,24 @@ def change_points(
     if len(at) != len(values) or (np.diff(at) <= 0).any():
         raise InputError("at must name an increasing place for each value")
     found = step_tests(values[None], at, draws=draws, seed=seed)
-    k, n, persistence = int(found.segments[0]), len(values), float(found.persistence[0])
-    begins = starts(best_segments(values[None], k)[1], k, n)
-    level = fitted(values[None], begins)[0]
-    spread = float(np.sqrt(((values - level) ** 2).sum() / max(n - k, 1)))
-    low, high = _places(level, spread, persistence, at - at[0], k, seed)
     slope = float(np.polyfit(at, values, 1)[0])
+    facts = {
+        "p": float(found.p[0]), "p_drift": float(found.p_drift[0]), "persistence": float(found.persistence[0]),
+        "drift": slope * float(at[-1] - at[0]), "n": len(values),
+    }  # fmt: skip
+    cut = _cut(values, at - at[0], int(found.segments[0]), facts, seed)
+    while len(cut.begins) > 1 and max(cut.p_alone(i) for i in range(len(cut.begins))) > _SPURIOUS:
+        cut = _cut(values, at - at[0], len(cut.begins), facts, seed)
+    return cut
+
+
+def _cut(values: np.ndarray, at: np.ndarray, k: int, facts: dict[str, Any], seed: int) -> ChangePoints:
+    begins = starts(best_segments(values[None], k)[1], k, len(values))
+    level = fitted(values[None], begins)[0]
+    spread = float(np.sqrt(((values - level) ** 2).sum() / max(len(values) - k, 1)))
+    low, high = _places(level, spread, facts["persistence"], at, k, seed)
     return ChangePoints(
-        p=float(found.p[0]), p_drift=float(found.p_drift[0]), begins=begins[0], low=low, high=high,
-        levels=level[[0, *begins[0]]], drift=slope * float(at[-1] - at[0]), persistence=persistence, spread=spread,
-        n=n,
+        begins=begins[0], low=low, high=high, levels=level[[0, *begins[0]]], spread=spread, **facts
     )  # fmt: skip
 
 
@@ -119,15 +140,17 @@ def step_tests(
 ) -> StepTests:
     """The tests of ``change_points`` for many series that are defined at the same places."""
     places = tuple(range(x.shape[1])) if at is None else tuple(int(i) for i in at - at[0])
-    needed, nulls = _nulls(places, draws or _enough(len(places)), seed)
-    seen = _Statistics.of(x, np.array(places), needed)
+    nulls = _nulls(places, draws or _enough(len(places)), seed)
+    seen = _Statistics.of(x, np.array(places), nulls[0].needed)
     likely = np.stack([_lower(null.neighbours, seen.neighbours) for null in nulls])
     likely_line = np.stack([_lower(null.about_line, seen.about_line) for null in nulls])
     p = _largest([null.p_steps(seen.steps) for null in nulls], likely > _UNLIKELY)
     p_drift = _largest([_upper(null.line, seen.line) for null in nulls], likely_line > _UNLIKELY)
+    middle = np.abs(likely - 0.5).argmin(axis=0)
+    segments = _taken(seen.gains, np.stack([null.needed for null in nulls])[middle])
     return StepTests(
-        p=np.where(seen.still, 1.0, p), p_drift=np.where(seen.still, 1.0, p_drift), segments=seen.segments,
-        persistence=np.array(PERSISTENCE)[np.abs(likely - 0.5).argmin(axis=0)],
+        p=np.where(seen.still, 1.0, p), p_drift=np.where(seen.still, 1.0, p_drift), segments=np.maximum(segments, 2),
+        persistence=np.array(PERSISTENCE)[middle],
     )  # fmt: skip
 
 
@@ -139,19 +162,18 @@ def _enough(t: int) -> int:
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Statistics:
     """Of series [r]: log ratios of the line's misfit and that of 2 … k segments [r, k - 1], of a constant's and the
-    line's [r]; correlation of neighbours about the levels, and about the line; how many segments are taken."""
+    line's [r]; correlation of neighbours about the levels, and about the line; gain in fit of each further segment."""
 
     steps: np.ndarray
     line: np.ndarray
     neighbours: np.ndarray
     about_line: np.ndarray
-    segments: np.ndarray
-    needed: np.ndarray
+    gains: np.ndarray
     still: Bool[np.ndarray, " r"]
 
     @classmethod
     def of(cls, x: np.ndarray, at: np.ndarray, needed: np.ndarray | None) -> _Statistics:
-        """Args: needed: gain in fit from which one more segment is taken, [k - 1]; of these series' own if None."""
+        """Args: needed: gain in fit from which one more segment is taken [k - 1]; of these series if None."""
         centred = x - x.mean(axis=1, keepdims=True)
         size = np.sqrt((centred**2).sum(axis=1, keepdims=True))
         still = size[:, 0] <= 1e-12 * np.abs(x).max(axis=1)
@@ -162,11 +184,7 @@ class _Statistics:
         sums, links = best_segments(centred, min(SEGMENTS, x.shape[1] // LEAST))
         sums = np.maximum(sums, _TINY)
         gains = np.log(sums[:, :-1] / sums[:, 1:])
-        # splitting noise further gains less and less: what the first split gains is asked of every one
-        level = 1 - 0.05 / gains.shape[1]
-        bar = np.maximum.accumulate(np.quantile(gains, level, axis=0)) if needed is None else needed
-        # the last split that gains enough: one that lifts and lowers the level again gains with its second end alone
-        taken = 1 + ((gains > bar) * np.arange(1, gains.shape[1] + 1)).max(axis=1)
+        taken = _taken(gains, _needed(gains) if needed is None else needed)
         neighbours = np.empty(len(x))
         for k in np.unique(taken):
             rows = taken == k
@@ -176,7 +194,7 @@ class _Statistics:
             neighbours[rows] = _correlation(own)
         return cls(
             steps=np.log(misfit[:, None] / sums[:, 1:]), line=-np.log(misfit), neighbours=neighbours,
-            about_line=_correlation(rest), segments=np.maximum(taken, 2), needed=bar, still=still,
+            about_line=_correlation(rest), gains=gains, still=still,
         )  # fmt: skip
 
 
@@ -189,6 +207,7 @@ class _Null:
     line: np.ndarray
     neighbours: np.ndarray
     about_line: np.ndarray
+    needed: np.ndarray
 
     @classmethod
     def of(cls, seen: _Statistics) -> _Null:
@@ -196,7 +215,7 @@ class _Null:
         alone = np.stack([_upper(steps[:, k], seen.steps[:, k]) for k in range(steps.shape[1])])
         sortable = (seen.line, seen.neighbours, seen.about_line)
         line, neighbours, about_line = (np.sort(part) for part in sortable)
-        return cls(steps, np.sort(alone.min(axis=0)), line, neighbours, about_line)
+        return cls(steps, np.sort(alone.min(axis=0)), line, neighbours, about_line, _needed(seen.gains))
 
     def p_steps(self, steps: np.ndarray) -> np.ndarray:
         """p of the smallest p over numbers of segments."""
@@ -205,16 +224,30 @@ class _Null:
 
 
 @functools.lru_cache(maxsize=64)
-def _nulls(places: tuple[int, ...], draws: int, seed: int) -> tuple[np.ndarray, tuple[_Null, ...]]:
-    """How much a further segment must gain, and the null of each persistence."""
+def _nulls(places: tuple[int, ...], draws: int, seed: int) -> tuple[_Null, ...]:
+    """The null of each persistence."""
     rng, at = np.random.default_rng(seed), np.array(places)
-    needed, nulls = None, []
+    nulls: list[_Null] = []
     for persistence in PERSISTENCE:
-        seen = _Statistics.of(_noise(draws, at, persistence, rng), at, needed)
-        needed = seen.needed
-        nulls.append(_Null.of(seen))
-    assert needed is not None
-    return needed, tuple(nulls)
+        needed = nulls[0].needed if nulls else None
+        nulls.append(_Null.of(_Statistics.of(_noise(draws, at, persistence, rng), at, needed)))
+    return tuple(nulls)
+
+
+def _needed(gains: np.ndarray) -> np.ndarray:
+    """Gain in fit that one more segment has by chance in 1 % of series of noise, over all numbers of segments [k - 1].
+
+    Splitting noise further gains less and less: what the first split gains is asked of every one.
+    """
+    return np.maximum.accumulate(np.quantile(gains, 1 - _SPURIOUS / gains.shape[1], axis=0))
+
+
+def _taken(gains: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """How many segments: up to the last that gains enough.
+
+    A level that is lifted and lowered again gains with its second end alone.
+    """
+    return 1 + ((gains > needed) * np.arange(1, gains.shape[1] + 1)).max(axis=1)
 
 
 def _noise(rows: int, at: np.ndarray, persistence: float, rng: np.random.Generator) -> np.ndarray:

@@ -85,7 +85,7 @@ def find_events(trends: Sequence[Trend], margin: float) -> list[Event]:
 def _events(trends: Sequence[Trend], margin: float) -> list[Event]:
     accuracy = next((t for t in trends if t.series.metric == PERFORMANCE and t.series.context == ""), None)
     jumps = [(trend, change) for trend in trends if trend.kind == "jumps" for change in trend.changes]
-    jumps.sort(key=lambda one: (one[0].p_adjusted, one[1].high - one[1].low))
+    jumps.sort(key=lambda one: (one[1].p, one[0].p_adjusted))
     gathered: list[list[tuple[Trend, Change]]] = []
     for trend, change in jumps:
         # series of pairs are one checkpoint shorter: places are compared by step
@@ -119,7 +119,7 @@ def _of_performance(
     name = _called(series).capitalize()
     jump = next((change for trend, change in jumps if trend is accuracy), None)
     if jump is not None:
-        others = f"{name} does too, from {jump.before:.3f} to {jump.after:.3f}."
+        others = f"{name} does too, from {jump.before:z.3f} to {jump.after:z.3f}."
         return others if len(jumps) > 1 else "No other measure is shown to jump there.", False
     since = max((p for p in places if p < here), default=-math.inf)
     until = min((p for p in places if p > here), default=math.inf)
@@ -134,10 +134,10 @@ def _of_performance(
         return f"{name} is undefined there.", False
     before, after = (float(series.value[part].mean()) for part in parts)
     rise, half = after - before, _half_width(series, parts)
-    facts = f"{before:.3f} before, {after:.3f} after, difference {rise:+.3f}"
+    facts = f"{before:z.3f} before, {after:z.3f} after, difference {rise:+z.3f}"
     if math.isnan(half):
         return f"Whether {name.lower()} does too is not told, as its values have no intervals: {facts}.", False
-    facts += f" [{rise - half:+.3f}, {rise + half:+.3f}]"
+    facts += f" [{rise - half:+z.3f}, {rise + half:+z.3f}]"
     if abs(rise) + half <= margin:
         return f"{name} does not: {facts}, within {margin:g}.", True
     if abs(rise) > half:
@@ -171,8 +171,8 @@ def _told(trend: Trend, change: Change) -> str:
     if (change.low, change.high) != (change.last, change.first):
         where = f", 95 % between steps {steps[change.low]} and {steps[change.high]}"
     return (
-        f"{trend.series.of} {verb} from {change.before:.3f} to {change.after:.3f} (by {change.difference:+.3f} "
-        f"[{change.difference_low:+.3f}, {change.difference_high:+.3f}], p {trend.p_adjusted:.2g}{where})"
+        f"{trend.series.of} {verb} from {change.before:z.3f} to {change.after:z.3f} (by {change.difference:+z.3f} "
+        f"[{change.difference_low:+z.3f}, {change.difference_high:+z.3f}], p {trend.p_adjusted:.2g}{where})"
     )
 
 
@@ -192,6 +192,6 @@ def drifting(trends: Sequence[Trend]) -> Iterator[str]:
         more = f", and {len(own) - 1} more" if len(own) > 1 else ""
         of_run = f" along {run}" if run else ""
         yield (
-            f"{what.capitalize()} {verb}{of_run} without a jump: {clearest.series.of} by {clearest.drift:+.3f} "
+            f"{what.capitalize()} {verb}{of_run} without a jump: {clearest.series.of} by {clearest.drift:+z.3f} "
             f"(p {clearest.p_drift_adjusted:.2g}){more}."
         )

@@ -29,7 +29,7 @@ class Change:
         before, after: the levels, means over the checkpoints between jumps.
         difference, difference_low, difference_high: after − before, with its 95 % interval: the wider one of that by
             how the series scatters and that by the intervals of its values, of which the items are taken to be shared.
-        p_values: p of no difference by the intervals of the values alone; NaN where they have none.
+        p: of no difference, by how the series scatters or by the intervals of its values, the larger one.
     """
 
     last: int
@@ -41,7 +41,7 @@ class Change:
     difference: float
     difference_low: float
     difference_high: float
-    p_values: float
+    p: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,8 +97,9 @@ def _trend(series: Series, found: ChangePoints | None, p: float, p_drift: float)
     if found is None:
         return Trend(series, "neither", p, p_drift=p_drift, drift=drift)
     changes = tuple(_change(series, found, i) for i in range(len(found.begins)))
-    smallest = min((c.p_values for c in changes if not math.isnan(c.p_values)), default=p)
-    return Trend(series, "neither", max(p, smallest), p_drift=p_drift, changes=changes, drift=drift)
+    return Trend(
+        series, "neither", max(p, min(change.p for change in changes)), p_drift=p_drift, changes=changes, drift=drift
+    )
 
 
 def _change(series: Series, found: ChangePoints, i: int) -> Change:
@@ -113,7 +114,7 @@ def _change(series: Series, found: ChangePoints, i: int) -> Change:
     return Change(
         last=int(at[begin - 1]), first=int(at[begin]), low=int(at[found.low[i] - 1]), high=int(at[found.high[i]]),
         before=float(found.levels[i]), after=float(found.levels[i + 1]), difference=rise, difference_low=rise - half,
-        difference_high=rise + half, p_values=_p(rise, own),
+        difference_high=rise + half, p=found.p_alone(i) if math.isnan(own) else max(found.p_alone(i), _p(rise, own)),
     )  # fmt: skip
 
 

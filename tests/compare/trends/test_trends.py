@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from mechdecouple.compare.trends import Trends, trends
+from mechdecouple.compare.trends.find import adjusted
 from mechdecouple.compare.trends.series import LONGEST, Series
 from mechdecouple.compare.trends.trend import find_trends
-from mechdecouple.compare.trends.trends import adjusted
 from mechdecouple.errors import InputError
 from mechdecouple.stats import change_points
 

@@ -70,7 +70,8 @@ class Trends:
     def frame(self) -> pd.DataFrame:
         """One row a jump, or a series without one (columns: ``COLUMNS``)."""
         rows = [row for trend in self.all for row in _rows(trend)]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        steps = dict.fromkeys([name for name in COLUMNS if name.startswith("step_")], "Int64")
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(steps)
 
     def summary(self) -> str:
         """What may be said, as plain text."""
@@ -129,7 +130,7 @@ def adjusted(found: Sequence[Trend], alpha: float) -> list[Trend]:
     for trend, jump, drift in zip(found, p, p_drift, strict=True):
         facts: dict[str, Any] = {"p_adjusted": float(jump), "p_drift_adjusted": float(drift), "changes": ()}
         if trend.kind != "undefined":
-            changes = tuple(c for c in trend.changes if not c.p_values > alpha)
+            changes = tuple(change for change in trend.changes if change.p <= alpha)
             if jump <= alpha and changes:
                 facts |= {"kind": "jumps", "changes": changes}
             elif drift <= alpha:

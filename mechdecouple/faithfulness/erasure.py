@@ -12,7 +12,7 @@ from mechdecouple.results import Metric
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of the features that make a rationale, as in arXiv:1911.03429; each holds one feature at least."""
 COMPREHENSIVENESS = Metric(
-    name="comprehensiveness", family="faithfulness", title="comprehensiveness", range="[-1, 1]",
+    name="rationale_comprehensiveness", family="faithfulness", range="[-1, 1]", title="comprehensiveness of a rationale",
     measures="what the probability of the chosen option loses when the features that an explanation ranks first are "
     "masked",
     direction="higher",
@@ -22,8 +22,8 @@ COMPREHENSIVENESS = Metric(
 )  # fmt: skip
 SUFFICIENCY = dataclasses.replace(
     COMPREHENSIVENESS,
-    name="sufficiency",
-    title="sufficiency",
+    name="rationale_sufficiency",
+    title="sufficiency of a rationale",
     direction="lower",
     measures="what the probability of the chosen option loses when all features are masked but those that an "
     "explanation ranks first",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from mechdecouple.errors import InputError
 from mechdecouple.faithfulness.curves import Curve
 from mechdecouple.faithfulness.erasure import (
     AOPC_COMPREHENSIVENESS,
@@ -67,10 +68,20 @@ class Faithfulness:
     def methods(self) -> tuple[str, ...]:
         return tuple(self.attributions)
 
-    def score(self, metric: Metric) -> Replicates:
-        """The mean over explanations of RACU (in probability), or of comprehensiveness or sufficiency over sizes."""
-        values = self._aopc(metric)[: len(self.methods)] if metric.name.startswith("aopc") else self.racu[0]
-        return Replicates.mean(list(values))
+    def score(self, metric: Metric, methods: Sequence[str] | None = None) -> Replicates:
+        """The mean over explanations (all, or some) of RACU in probability, or of comprehensiveness or sufficiency over
+        sizes.
+
+        Raises:
+            InputError: an explanation that was not made.
+        """
+        values = self.racu[0] if metric is RACU else self._aopc(metric)
+        chosen = self.methods if methods is None else tuple(methods)
+        if missing := [method for method in chosen if method not in self.methods]:
+            raise InputError(
+                f"{missing[0]!r} was not measured on {self.name!r}; choose among {', '.join(self.methods)}"
+            )
+        return Replicates.mean([values[self.methods.index(method)] for method in chosen])
 
     def measurements(self) -> list[Measurement]:
         """One row a metric and explanation (``concept``); ``context`` holds sizes, ratios and scores."""

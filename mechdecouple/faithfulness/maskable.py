@@ -250,6 +250,7 @@ class Maskable:
         return Continuous(rows, x, torch.from_numpy(everything).to(x)[:, :, None], columns, value)
 
     def _embedded(self, batch: Batch) -> Tensor:
+        self.passes += len(batch)
         with torch.no_grad():
             found = self.model.forward(batch, capture=[EMBEDDING], logits=False).activations
         return found[EMBEDDING].detach().clone()

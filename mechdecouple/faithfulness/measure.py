@@ -136,15 +136,16 @@ def drawn(groups: np.ndarray, limit: int, seed: int) -> np.ndarray:
 
 
 def passes(lengths: Sequence[int], *, methods: Sequence[str] = tuple(METHODS), draws: int = DRAWS) -> int:
-    """Most item passes that `measure` takes for items of so many features, one item once through the model each.
+    """Most forward passes of single items that `measure` takes for items of so many features.
 
-    Gradients count as three passes; masks that coincide are read once, so that short items take fewer.
+    A backward pass is not counted beside its forward pass; masks that coincide are read once, so that short items take
+    fewer.
     """
     n, tried = len(lengths), sum(lengths)
-    gradients = 3 * n * sum({"integrated_gradients": STEPS}.get(name, 1) for name in methods if name in GRADIENTS)
+    gradients = sum({"integrated_gradients": STEPS}.get(name, 1) + 2 for name in methods if name in GRADIENTS)
     others = tried * ("leave_one_out" in methods) + n * ("attention" in methods) + 2 * n
-    masked = n * (len(methods) + draws) * (len(RATIOS) + 2 * len(BINS))
-    return gradients + others + masked + n * len(RATIOS)
+    masked = (len(methods) + draws) * (len(RATIOS) + 2 * len(BINS))
+    return n * (gradients + masked + len(RATIOS) + 1) + others
 
 
 def _rationales(

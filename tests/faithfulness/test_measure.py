@@ -42,7 +42,7 @@ def test_the_planted_word_makes_explanations_faithful(found):
         assert alone.p < 0.01 and alone.null > 0.1
         assert row(found, "rationale_auroc", method).value == pytest.approx(1)
         assert row(found, "racu", method, "probability").value > 0.7
-        assert row(found, "comprehensiveness", method, "top 20%").value == pytest.approx(drop, abs=1e-5)
+        assert row(found, "rationale_comprehensiveness", method, "top 20%").value == pytest.approx(drop, abs=1e-5)
 
 
 def test_explanations_that_say_nothing_are_at_chance(found):
@@ -70,6 +70,9 @@ def test_scores_over_explanations(found):
     for metric in (AOPC_COMPREHENSIVENESS, AOPC_SUFFICIENCY):
         own = found.frame().query("metric == @metric.name").value
         assert found.score(metric).value == pytest.approx(own.mean())
+    assert found.score(RACU, ["leave_one_out"]).value == found.racu.value[0, found.methods.index("leave_one_out")]
+    with pytest.raises(InputError, match="'random' was not measured"):
+        found.score(RACU, ["random"])
 
 
 def test_tables_and_words(found, words):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mechdecouple import behavior, beliefs, probes, sae, structure
+from mechdecouple import behavior, beliefs, faithfulness, probes, sae, structure
 from mechdecouple.beliefs.gap_metrics import GAP_METRICS, KNOWLEDGE_METRICS
 from mechdecouple.beliefs.protocol import (
     BEYOND_AUROC,
@@ -35,6 +35,7 @@ FAMILIES = (
     "controls",
     "causal",
     "mechanism",
+    "faithfulness",
     "ancestry",
     "sae",
     "beliefs",
@@ -86,6 +87,17 @@ _DECLARED = (
     probes.PROBE_COMPRESSION,
     ABLATION_EFFECT,
     *mechanism.METRICS,
+    faithfulness.RACU,
+    faithfulness.AOPC_COMPREHENSIVENESS,
+    faithfulness.AOPC_SUFFICIENCY,
+    faithfulness.COMPREHENSIVENESS,
+    faithfulness.SUFFICIENCY,
+    faithfulness.MASF_RATE,
+    faithfulness.RATIONALE_AUROC,
+    faithfulness.SELF_CONSISTENCY,
+    faithfulness.SELECTED_ACCURACY,
+    faithfulness.ENCODED,
+    faithfulness.SELECTED_SHARE,
     shared.ANCESTRY,
     mean_state.MEAN_SHIFT,
     mean_state.MEAN_COSINE,
@@ -211,6 +223,10 @@ _SHORT = {
     "shift_performance": "Performance under shift",
     "matched_share_excess": "Shared features beyond seeds",
     "auroc_gap": "Belief gap",
+    "racu": "Faithfulness of explanations",
+    "aopc_comprehensiveness": "Comprehensiveness",
+    "aopc_sufficiency": "Sufficiency",
+    "masf_rate": "Masked items unlike known ones",
     "ece_debiased": "Calibration error",
     "ablation_effect": "Effect of ablation",
     "probe_accuracy": "Probe accuracy",

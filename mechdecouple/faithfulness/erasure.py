@@ -12,7 +12,8 @@ from mechdecouple.results import Metric
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of the features that make a rationale, as in arXiv:1911.03429; each holds one feature at least."""
 COMPREHENSIVENESS = Metric(
-    name="rationale_comprehensiveness", family="faithfulness", range="[-1, 1]", title="comprehensiveness of a rationale",
+    name="rationale_comprehensiveness", family="faithfulness", range="[-1, 1]",
+    title="comprehensiveness of a rationale",
     measures="what the probability of the chosen option loses when the features that an explanation ranks first are "
     "masked",
     direction="higher",

@@ -36,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             elif answer.text:
                 print(answer.text)
             sys.stdout.flush()
+            if answer.error and how.log_json:
+                logging.getLogger("mechdecouple").error("%s", answer.error)
+            elif answer.error:
+                print(f"mechdecouple: {answer.error}", file=sys.stderr)
         except BrokenPipeError:  # the reader of the output (head, say) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
@@ -50,11 +54,6 @@ def _answer(argv: list[str], how: argparse.Namespace) -> Answer:
         with stdout_kept(how) if how.json else contextlib.nullcontext():
             return options.run(options)
     except MechDecoupleError as error:
-        code, words = BAD_INPUT, " ".join(str(error).split())
+        return Answer(code=BAD_INPUT, error=" ".join(str(error).split()))
     except KeyboardInterrupt:
-        code, words = 130, "interrupted; run the same command again to continue"
-    if how.log_json:
-        logging.getLogger("mechdecouple").error("%s", words)
-    else:
-        print(f"mechdecouple: {words}", file=sys.stderr)
-    return Answer(code=code, error=words)
+        return Answer(code=130, error="interrupted; run the same command again to continue")

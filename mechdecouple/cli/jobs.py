@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechdecouple.cli.answer import (
+    BAD_INPUT,
     DIFFERENT,
     DONE,
     FAIL_ON,
@@ -97,13 +98,15 @@ def run(options: argparse.Namespace) -> Answer:
 def _dry(options: argparse.Namespace, config: JobConfig) -> Answer:
     from mechdecouple.jobs.run import planned
 
-    _, plan, store = planned(config, options.out, options.job.parent, dry=True)
-    units = [
-        {"stage": u.stage, "label": u.label, "key": u.key, "needs": u.needs, "there": store.done(u)} for u in plan.units
-    ]
-    lines = [f"{plan.name}: {len(plan)} unit{'s' * (len(plan) != 1)}, {sum(u['there'] for u in units)} there"]
-    lines += [f"{'there' if u['there'] else 'to do':6s} {u['stage']:8s} {u['label']}" for u in units]
-    return Answer("\n".join(lines), out=options.out, result={"name": plan.name, "units": units})
+    cost = planned(config, options.out, options.job.parent, dry=True).cost()
+    units: list[dict[str, Any]] = cost.frame().to_dict("records")  # pyright: ignore[reportAssignmentType]
+    found = {"name": cost.name, "passes": cost.passes, "bytes": cost.bytes, "units": units}
+    refused = None
+    try:
+        cost.check(config.budget)
+    except InputError as error:
+        refused = str(error)
+    return Answer(cost.summary(), BAD_INPUT if refused else DONE, refused, out=options.out, result=found)
 
 
 def status(options: argparse.Namespace) -> Answer:

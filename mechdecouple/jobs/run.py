@@ -12,8 +12,9 @@ import pandas as pd
 
 from mechdecouple.activations.store import make_folder, to_json
 from mechdecouple.errors import BusyError, InputError
-from mechdecouple.jobs.config import STAGES, JobConfig, read_job
+from mechdecouple.jobs.config import STAGES, Budget, JobConfig, read_job
 from mechdecouple.jobs.content import Contents
+from mechdecouple.jobs.cost import PlanCost, plan_cost
 from mechdecouple.jobs.executors import Executor, Outcome, Serial
 from mechdecouple.jobs.locks import write_alone
 from mechdecouple.jobs.plan import JobPlan, plan_job
@@ -96,13 +97,15 @@ def run_job(
         progress: show how far it is.
 
     Raises:
-        InputError: the job or the shard cannot be; nothing has run then.
+        InputError: the job or the shard cannot be, or takes more than its budget; nothing has run then.
         StoreError: ``out`` cannot be written.
     """
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise InputError(f"shard {shard[0]}/{shard[1]}: write i/n with i from 0 to n - 1")
-    config, plan, store = planned(job, out, root)
-    folder = Path(out)
+    folder, todo = Path(out), planned(job, out, root)
+    config, plan, store = todo.job, todo.plan, todo.store
+    if config.budget != Budget():
+        todo.cost().check(config.budget)
     make_folder(folder)
     write_alone(folder / PLAN, to_json(record(plan, store)))
     _mend(store, plan.units)
@@ -120,10 +123,24 @@ def run_job(
     return JobRun(plan, tuple(asked), tuple(outcomes), folder, store)
 
 
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A job that has not begun: what it asks for, its units, where they go, and hashes of its models."""
+
+    job: JobConfig
+    plan: JobPlan
+    store: UnitStore
+    contents: Contents
+
+    def cost(self) -> PlanCost:
+        """What is still to be done takes; models are loaded to see."""
+        return plan_cost(self.plan, self.store, self.contents)
+
+
 def planned(
     job: JobConfig | str | Path, out: str | Path, root: str | Path | None = None, *, dry: bool = False
-) -> tuple[JobConfig, JobPlan, UnitStore]:
-    """A job, its units, and the store that they go to; nothing has run then.
+) -> Planned:
+    """Cut a job into units.
 
     Args:
         job, out, root: as in :func:`run_job`.
@@ -137,7 +154,7 @@ def planned(
     store = store_of(config, Path(out), start)
     memory = store.folder / "contents.json"
     contents = Contents(None if dry and not memory.is_file() else memory)
-    return config, plan_job(config, start, contents), store
+    return Planned(config, plan_job(config, start, contents), store, contents)
 
 
 def store_of(job: JobConfig, folder: Path, root: Path) -> UnitStore:

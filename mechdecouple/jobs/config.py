@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import tomllib
 from itertools import combinations, pairwise
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mechdecouple.compare import CompareConfig, make_config
 from mechdecouple.errors import InputError
+from mechdecouple.models.hub import hub_revisions, parse_hub
 from mechdecouple.sae import make_suite
 
 Stage = Literal["extract", "sae", "compare"]
@@ -45,11 +47,12 @@ class JobConfig(BaseModel):
     Attributes:
         name: of the job; names its part of the results.
         models: references as `mechdecouple.load` takes them; patterns such as ``checkpoints/step-*`` stand for the
-            directories they match, in natural order (step-2 before step-10).
+            directories they match, in natural order (step-2 before step-10), and ``org/name@step*`` for the branches
+            and tags of a model on the hub.
         tasks: references as `mechdecouple.load_task` takes them.
         pairs: ``all``, each with its ``reference``, ``consecutive`` in the order of the models, or a list of pairs.
         stages: ``extract`` activations, train ``sae``s on them, ``compare`` pairs.
-        compare: options of a comparison; sae: options of `mechdecouple.sae.Recipe` and ``hook_points``.
+        compare: options of a comparison; sae: options of `mechdecouple.sae.Suite`.
         threads: of one unit of work, whatever executes it: sums split over other threads differ in their last bits.
         store: folder of finished units, which jobs may share; ``units`` in the job's own folder when absent.
     """
@@ -128,14 +131,7 @@ def chosen_models(job: JobConfig, root: Path) -> tuple[str, ...]:
     """
     out: list[str] = []
     for ref in job.models:
-        if not re.search(r"[*?\[]", ref):
-            out.append(placed(ref, root))
-            continue
-        base = Path(Path(ref).anchor or root)
-        found = sorted(base.glob(str(Path(ref).relative_to(Path(ref).anchor))), key=_natural)
-        if not found:
-            raise InputError(f"job: no model matches {ref!r} in {str(base)!r}: check the pattern")
-        out += map(str, found)
+        out += _matches(ref, root) if re.search(r"[*?\[]", ref) else [placed(ref, root)]
     double = next((ref for i, ref in enumerate(out) if ref in out[:i]), None)
     if double is not None:
         raise InputError(f"job: model {double!r} is named twice: name it once")
@@ -171,14 +167,32 @@ def chosen_pairs(job: JobConfig, models: tuple[str, ...], root: Path) -> tuple[t
     return tuple(dict.fromkeys(named))
 
 
+def _matches(pattern: str, root: Path) -> list[str]:
+    """Paths, else revisions of a model on the hub, that a pattern stands for, in natural order.
+
+    Raises:
+        InputError: there is none. ModelError: no such model on the hub.
+    """
+    base = Path(Path(pattern).anchor or root)
+    found = [str(path) for path in base.glob(str(Path(pattern).relative_to(Path(pattern).anchor)))]
+    repo, sign, wanted = pattern.partition("@")
+    if not found and sign and (hub := parse_hub(repo)) is not None:
+        found = [f"{repo}@{one}" for one in hub_revisions(hub.repo) if fnmatch.fnmatchcase(one, wanted)]
+        if not found:
+            raise InputError(f"job: no revision of {repo!r} matches {wanted!r}: check the pattern")
+    if not found:
+        raise InputError(f"job: no model matches {pattern!r} in {str(base)!r}: check the pattern")
+    return sorted(found, key=_natural)
+
+
 def placed(ref: str, root: Path) -> str:
     """A relative path that exists as seen from ``root``; other references as they are."""
     path = root / ref
     return str(path) if not Path(ref).is_absolute() and path.exists() else ref
 
 
-def _natural(path: Path) -> list[Any]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+def _natural(ref: str) -> list[Any]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", ref)]
 
 
 def _first(error: ValidationError) -> str:

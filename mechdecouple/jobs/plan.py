@@ -16,6 +16,7 @@ from mechdecouple.jobs.content import Contents
 from mechdecouple.jobs.units import Unit
 from mechdecouple.models.hub import parse_hub
 from mechdecouple.refs import load_task
+from mechdecouple.sae import make_suite
 from mechdecouple.tasks import Task
 
 EXTRACTION = ("position", "dtype", "chat", "batch_tokens")
@@ -118,7 +119,12 @@ def _extraction(
 
 def _saes(job: JobConfig, extraction: Unit) -> Unit:
     shared = {name: extraction.spec[name] for name in ("task", "reading", "threads")}
-    spec = {"sae": _json(job.sae), "device": extraction.spec["loading"]["device"], **shared}
+    settings = {name: _json(value) for name, value in dataclasses.asdict(make_suite(job.sae)).items()}
+    spec = {
+        "sae": {name: value for name, value in settings.items() if value is not None},
+        "device": extraction.spec["loading"]["device"],
+        **shared,
+    }
     return Unit("sae", spec, extraction.where, needs=(extraction.key,), label=extraction.label)
 
 

@@ -67,6 +67,30 @@ def hub_config(ref: HubRef) -> Path:
         raise ModelError(f"{_text(ref)}: {absent(ref, error)}") from None
 
 
+def hub_revisions(repo: str) -> list[str]:
+    """Branches and tags of a repository on the hub, those of its local cache where the hub cannot be reached, sorted.
+
+    Raises:
+        ModelError: there is no such model on the hub, or in the cache where the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    if not (offline() or constants.HF_HUB_OFFLINE):
+        try:
+            found = HfApi().list_repo_refs(repo)
+        except Exception as error:  # as above
+            raise ModelError(f"{repo}: {absent(HubRef(repo, None), error)}") from None
+        return sorted({one.name for one in (*found.branches, *found.tags)})
+    try:
+        cached = [one for one in scan_cache_dir(constants.HF_HUB_CACHE).repos if one.repo_id == repo]
+    except CacheNotFound:
+        cached = []
+    if not cached:
+        raise ModelError(f"{repo}: no model of that name in the cache of the hub, which cannot be reached")
+    return sorted({name for one in cached if one.repo_type == "model" for name in one.refs})
+
+
 def absent(ref: HubRef, error: Exception) -> str:
     """Why nothing answers to a reference, in a clause."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,6 @@
 import pytest
 
-from mechdecouple.errors import InputError
+from mechdecouple.errors import InputError, ModelError
 from mechdecouple.jobs.config import chosen_models, chosen_pairs, make_job, read_job
 
 
@@ -96,3 +96,47 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.toml").write_text("models = [")
     with pytest.raises(InputError, match="does not parse"):
         read_job(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"sae": {"widht": 64}}, "unknown option 'widht' of sparse autoencoders"),
+    ],
+)
+def test_options_of_autoencoders_are_checked_at_once(entries, words):
+    with pytest.raises(InputError, match=words):
+        job(**entries)
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A cache of the hub with branches of ``lab/tiny``."""
+    from huggingface_hub import constants
+
+    root = tmp_path / "hub" / "models--lab--tiny"
+    for number, name in enumerate(("main", "step2", "step10", "step100", "stage1/step3")):
+        commit = f"{number}" * 40
+        (root / "snapshots" / commit).mkdir(parents=True)
+        place = root / "refs" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("mechdecouple.models.hub.offline", lambda: True)
+    return tmp_path
+
+
+def test_patterns_of_revisions_are_written_out_in_natural_order(cached):
+    found = chosen_models(job(models=["lab/tiny@step*", "lab/tiny"]), cached)
+    assert found == ("lab/tiny@step2", "lab/tiny@step10", "lab/tiny@step100", "lab/tiny")
+    assert chosen_models(job(models=["lab/tiny@stage1/*"]), cached) == ("lab/tiny@stage1/step3",)
+    (cached / "lab").mkdir()
+    (cached / "lab" / "tiny@step7").mkdir()
+    assert chosen_models(job(models=["lab/tiny@step*"]), cached) == (str(cached / "lab" / "tiny@step7"),)
+
+
+def test_revisions_that_are_not_there(cached):
+    with pytest.raises(InputError, match=r"no revision of 'lab/tiny' matches 'epoch\*'"):
+        chosen_models(job(models=["lab/tiny@epoch*"]), cached)
+    with pytest.raises(ModelError, match="lab/none: no model of that name in the cache"):
+        chosen_models(job(models=["lab/none@step*"]), cached)

@@ -10,6 +10,7 @@ from mechdecouple.errors import InputError, ModelError
 from mechdecouple.jobs.config import make_job
 from mechdecouple.jobs.plan import comparing, plan_job, reading
 from mechdecouple.jobs.units import Unit
+from mechdecouple.sae import make_suite
 
 MODELS = ["zoo:planted-factored", "zoo:planted-rotated", "zoo:planted-oblique"]
 
@@ -152,3 +153,12 @@ def test_revisions_are_told_apart_by_their_commits(gpt2_dir, yes_no_csv, tmp_pat
     assert two.key == main.key == planned(f"lab/tiny@{'b' * 40}")[0].key
     assert one.label.startswith("tiny@step1 on ")
     assert one.where["model"] == "lab/tiny@step1"
+
+
+def test_one_value_and_a_list_of_it_are_the_same_autoencoders():
+    keys = [
+        [u.key for u in plan(stages=["sae"], sae=sae).units]
+        for sae in ({"width": 64}, {"width": [64]}, {"width": 64, "seed": 0, "architecture": "topk"}, {"width": 128})
+    ]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+    assert make_suite(plan(stages=["sae"], sae={"width": 64}).units[-1].spec["sae"]).width == (64,)

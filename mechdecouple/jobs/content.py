@@ -19,6 +19,9 @@ _READ = (*_WEIGHTS, ".json", ".yaml", ".yml", ".model", ".txt", ".jinja")
 _OF_TRAINING = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "trainer_state")
 """How the names of files begin that a training run leaves beside a checkpoint, and no model is read from."""
 
+_MUCH = 2**32
+"""Bytes read after which hashes are kept, so that a plan of many models that is stopped does not read them again."""
+
 
 class Contents:
     """Hashes of models, remembered by the path, size and times of each file.
@@ -28,7 +31,7 @@ class Contents:
     """
 
     def __init__(self, memory: Path | None = None) -> None:
-        self._memory = memory
+        self._memory, self._unsaved = memory, 0
         self._known: dict[str, str] = {}
         if memory is not None and memory.is_file():
             try:
@@ -80,6 +83,7 @@ class Contents:
 
     def save(self) -> None:
         """Remember the hashes of files."""
+        self._unsaved = 0
         if self._memory is not None:
             make_folder(self._memory.parent)
             text = json.dumps(self._known, indent=0, sort_keys=True)
@@ -92,6 +96,9 @@ class Contents:
         if key not in self._known:
             with open(path, "rb") as file:
                 self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            self._unsaved += facts.st_size
+            if self._unsaved > _MUCH:
+                self.save()
         return self._known[key]
 
 

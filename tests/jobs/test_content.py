@@ -64,6 +64,17 @@ def test_an_empty_directory_is_refused(tmp_path):
         Contents().of_model(str(tmp_path))
 
 
+def test_hashes_of_much_that_was_read_are_kept_at_once(gpt2_dir, tmp_path, monkeypatch):
+    from mechdecouple.jobs import content
+
+    memory = tmp_path / "hashes.json"
+    expected = Contents(memory).of_model(str(gpt2_dir))
+    assert not memory.exists()
+    monkeypatch.setattr(content, "_MUCH", (gpt2_dir / "model.safetensors").stat().st_size - 1)
+    assert Contents(memory).of_model(str(gpt2_dir)) == expected
+    assert str(gpt2_dir / "model.safetensors") in memory.read_text()
+
+
 def test_what_a_training_run_leaves_beside_a_checkpoint_is_no_part_of_it(gpt2_dir, tmp_path):
     copy = tmp_path / "checkpoint-10"
     shutil.copytree(gpt2_dir, copy)

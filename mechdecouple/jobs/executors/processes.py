@@ -15,7 +15,7 @@ from typing import Any
 from mechdecouple.errors import InputError
 from mechdecouple.jobs.executors.outcome import Outcome
 from mechdecouple.jobs.executors.sharing import Word, share_out, threads_of
-from mechdecouple.jobs.executors.worker import Worker, level, log_again
+from mechdecouple.jobs.executors.worker import Worker, log_again, surroundings
 from mechdecouple.jobs.units import Unit
 
 _CONTEXT: Any = multiprocessing.get_context("spawn")
@@ -71,7 +71,7 @@ class _Crew:
     def start(self, worker: int) -> None:
         ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(
-            target=_serve, args=(theirs, os.getcwd(), level()), name=f"mechdecouple-{worker}", daemon=True
+            target=_serve, args=(theirs, *surroundings()), name=f"mechdecouple-{worker}", daemon=True
         )
         self._pipes[worker], self._there[ours] = ours, (worker, process)
         process.start()
@@ -119,11 +119,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _serve(pipe: connection.Connection, home: str, level: int) -> None:
+def _serve(pipe: connection.Connection, home: str, path: Sequence[str], level: int) -> None:
     """What a process does: it answers records of units with outcomes until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interruption is for the asking process, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    worker = Worker(home, level)
+    worker = Worker(home, path, level)
     pipe.send(worker.ready())
     while True:
         pipe.send(worker.do(*pipe.recv()))

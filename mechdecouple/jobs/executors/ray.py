@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from mechdecouple.errors import InputError
 from mechdecouple.jobs.executors.outcome import Outcome
 from mechdecouple.jobs.executors.sharing import Word, share_out, threads_of
-from mechdecouple.jobs.executors.worker import Worker, level, log_again
+from mechdecouple.jobs.executors.worker import Worker, log_again, surroundings
 from mechdecouple.jobs.units import Unit
 
 _PATIENCE = 30.0
 """Seconds without any worker before it is said that none finds room."""
+_ANSWER = 10.0
+"""Seconds in which a cluster answers."""
 _OBJECTS = 128 * 2**20
 """Bytes for Ray's store of objects in a cluster of our own: records of units are all that passes through it."""
 _log = logging.getLogger("mechdecouple.jobs")
@@ -78,13 +81,13 @@ class Ray:
             options |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
             if self.workers is not None:
                 options["num_cpus"] = self.workers * threads
+        elif self.address != "auto":
+            _knock(self.address)
         try:
             ray.init(address=self.address or "local", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"no Ray cluster at {self.address or 'this machine'!r}: {first}; start one with `ray start --head`"
-            ) from None
+            where = "a Ray cluster cannot be started" if self.address is None else f"no Ray cluster at {self.address!r}"
+            raise InputError(f"{where}: {_first(error)}") from None
 
 
 class _Crew:
@@ -101,7 +104,7 @@ class _Crew:
 
     def start(self, worker: int) -> None:
         self._ready.discard(worker)
-        self._actors[worker] = self._actor.remote(os.getcwd(), level())
+        self._actors[worker] = self._actor.remote(*surroundings())
         self._asked[self._actors[worker].ready.remote()] = worker
 
     def give(self, worker: int, unit: Unit) -> None:
@@ -121,7 +124,7 @@ class _Crew:
         except self._ray.exceptions.RayError as error:
             self._ready.discard(worker)
             self._ray.kill(self._actors.pop(worker))
-            return Word(worker, lost=_why(error))
+            return Word(worker, lost=_first(error))
         if answer is None:
             self._ready.add(worker)
             return Word(worker)
@@ -137,11 +140,30 @@ class _Crew:
 def _ray() -> Any:
     """The library; it is imported when it is first needed, and tells nobody that it was."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    factory = logging.getLogRecordFactory()
     try:
         import ray
     except ImportError:
         raise InputError("the executor 'ray' needs Ray: pip install \"mechdecouple[ray]\"") from None
+    finally:
+        logging.setLogRecordFactory(factory)  # its own would put a field into every record of everyone
     return ray
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes where nobody answers.
+
+    Raises:
+        InputError: it is no address, or nobody listens there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdecimal()):
+        raise InputError(f"address {address!r}: expected HOST:PORT of a Ray cluster, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"no Ray cluster at {address!r} ({reason}): start one with `ray start --head`") from None
 
 
 def _gpus(units: Sequence[Unit], there: dict[str, float]) -> float:
@@ -161,7 +183,7 @@ def _asked(threads: int, gpus: float, there: dict[str, float]) -> str:
     return f"{asked}, and the cluster has {there.get('CPU', 0):g} CPU and {there.get('GPU', 0):g} GPU"
 
 
-def _why(error: Exception) -> str:
-    """The first line of what Ray says of a loss."""
+def _first(error: Exception) -> str:
+    """The kind of an error and its first line."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

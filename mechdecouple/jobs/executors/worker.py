@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import os
 import queue
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,14 +27,17 @@ class Worker:
 
     Args:
         home: working directory of the asking process, where relative references start.
+        path: where it looks for modules, those of a ``package.module:factory`` for example.
         level: of the log records to bring home.
     """
 
-    def __init__(self, home: str, level: int) -> None:
+    def __init__(self, home: str, path: Sequence[str], level: int) -> None:
         with contextlib.suppress(OSError):  # on another machine it may be missing, and references absolute
             os.chdir(home)
+        sys.path += [place for place in path if place not in sys.path]
         tqdm.set_lock(threading.RLock())  # the lock that bars share between processes would outlive one that is killed
         self._said: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        logging.setLogRecordFactory(logging.LogRecord)  # Ray's puts a field of its own into every record
         logger = logging.getLogger(LOGGER)
         logger.setLevel(level)
         logger.propagate = False
@@ -50,9 +54,9 @@ class Worker:
         return outcome, [self._said.get() for _ in range(self._said.qsize())]
 
 
-def level() -> int:
-    """From which level on log records are wanted in this process."""
-    return logging.getLogger(LOGGER).getEffectiveLevel()
+def surroundings() -> tuple[str, tuple[str, ...], int]:
+    """Those of this process, as a :class:`Worker` takes them."""
+    return os.getcwd(), tuple(sys.path), logging.getLogger(LOGGER).getEffectiveLevel()
 
 
 def log_again(records: Sequence[logging.LogRecord]) -> None:

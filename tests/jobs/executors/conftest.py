@@ -67,6 +67,8 @@ NETS = """
     def deadly(): return Net(6, kill_always)
     def poisoned(): return Net(7, poison)
     def slowly(): return Net(8, slow)
+    def slowly_too(): return Net(9, slow)
+    def slowly_as_well(): return Net(10, slow)
 """
 
 

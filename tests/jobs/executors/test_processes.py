@@ -1,11 +1,26 @@
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
 from mechdecouple.errors import InputError, MechDecoupleError
 from mechdecouple.jobs.executors import Processes, make_executor, processes
 from mechdecouple.jobs.run import run_job
+
+SCRIPT = """
+import sys
+sys.path.append({path!r})
+from mechdecouple.jobs.config import make_job
+from mechdecouple.jobs.executors import Processes
+from mechdecouple.jobs.run import run_job
+if __name__ == "__main__":
+    run_job(make_job({job!r}), sys.argv[1], executor=Processes(2), progress=False)
+"""
 
 
 def units(found, word=""):
@@ -77,6 +92,41 @@ def test_a_process_that_cannot_start_ends_the_run_with_the_mend(nets, tmp_path, 
     with pytest.raises(MechDecoupleError, match=r"no worker could be started: process ended with code 0; in a script"):
         run_job(nets.job("one two"), tmp_path, executor=Processes(2), progress=False)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_every_stage_leaves_the_bytes_of_one_process(nets, tmp_path, tree):
+    job = nets.job("one two three", stages=("extract", "sae", "compare"), pairs="consecutive")
+    found = run_job(job, tmp_path / "many", executor=Processes(2), progress=False)
+    assert len(found.outcomes) == 8
+    assert found.failed == ()
+    run_job(job, tmp_path / "one", progress=False)
+    assert tree(tmp_path / "many") == tree(tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_its_parent(nets, tmp_path, number):
+    """As Ctrl-C does, an interruption goes to the whole group; a kill hits the parent alone."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(job=nets.job("slowly slowly_too").model_dump(), path=str(nets.here)))
+    parent = subprocess.Popen([sys.executable, script, tmp_path / "out"], stderr=-1, text=True, start_new_session=True)
+    while len(flags := list(nets.here.glob("slow-*"))) < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    (os.killpg if number == signal.SIGINT else os.kill)(parent.pid, number)
+    _, said = parent.communicate(timeout=60)
+    assert said.count("Traceback") == (number == signal.SIGINT)
+    workers = [int(flag.name.removeprefix("slow-")) for flag in flags]
+    limit = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) for pid in workers):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    nets.flag("released")
+    assert units(run_job(nets.job("slowly slowly_too"), tmp_path / "out", progress=False).outcomes) == [
+        "slowly",
+        "slowly_too",
+    ]
 
 
 def test_workers_below_one_are_refused():

@@ -37,7 +37,7 @@ class Faithfulness:
 
     Attributes:
         name: the model. ids, groups: [n] the items and their unit of resampling.
-        maskable: [n, t] the features.
+        maskable: [n, t] the features. masked: what is done to those that are masked.
         attributions: explanation -> [n, t]; NaN where there is no feature.
         curves: explanation -> masking curve; random: masking at random, mean over draws.
         comprehensiveness, sufficiency: [m + 1, b] by explanation and size of the rationale (`erasure.BINS`), the last
@@ -53,6 +53,7 @@ class Faithfulness:
     ids: np.ndarray
     groups: np.ndarray
     maskable: Bool[np.ndarray, "n t"]
+    masked: str
     attributions: Mapping[str, Float[np.ndarray, "n t"]]
     curves: Mapping[str, Curve]
     random: Curve
@@ -136,7 +137,7 @@ class Faithfulness:
             best = int(np.nanargmax(values))
             said = (
                 f"{self.name}: {names[best].replace('_', ' ')} tells best what answers depend on (RACU "
-                f"{self.racu[0, best].estimate(RACU)}); masking at random is 0, the most is 1."
+                f"{self.racu[0, best].estimate(RACU)}; masking at random is 0)."
             )
         return "\n".join([said, *self.limits])
 

@@ -113,7 +113,8 @@ def measure(
         right = np.stack([rationale_auroc(v, truth, subject.maskable) for v in attributions.values()], axis=1)
         recovered = stats.jackknife(lambda kept: _mean(right[kept]), plan, n_groups)
     return Faithfulness(
-        name=model.name, ids=part.ids, groups=part.groups, maskable=subject.maskable, attributions=attributions,
+        name=model.name, ids=part.ids, groups=part.groups, maskable=subject.maskable, masked=subject.stand_ins.words,
+        attributions=attributions,
         curves=curves, random=mean_random, comprehensiveness=comprehensiveness, sufficiency=sufficiency, racu=area,
         unlike=known, recovered=recovered, limits=_limits(subject, attributions, known, ratios), passes=subject.passes,
     )  # fmt: skip

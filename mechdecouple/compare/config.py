@@ -13,11 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mechdecouple.errors import InputError
 
 Family = Literal[
-    "structure", "controls", "similarity", "robustness", "weights", "ancestry", "sae", "beliefs", "mechanism"
+    "structure",
+    "controls",
+    "similarity",
+    "robustness",
+    "weights",
+    "ancestry",
+    "sae",
+    "beliefs",
+    "mechanism",
+    "faithfulness",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-USUAL: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "mechanism")
-"""What is measured unless asked otherwise: mechanism takes tens of thousands of passes of single items."""
+USUAL: tuple[Family, ...] = tuple(family for family in FAMILIES if family not in ("mechanism", "faithfulness"))
+"""What is measured unless asked otherwise: the others take tens of thousands of passes of single items."""
 
 
 def _option(default: Any, description: str, **limits: Any) -> Any:
@@ -63,7 +72,9 @@ class CompareConfig(BaseModel):
         "fifth of the groups is spent and kept out of structure, similarity, robustness and features",
     )
     families: tuple[Family, ...] = _option(
-        USUAL, "measurements to make; all but mechanism when absent, which takes thousands of further forward passes"
+        USUAL,
+        "measurements to make; all but mechanism and faithfulness when absent, which take thousands of further forward "
+        "passes",
     )
     fold_ln: bool = _option(False, "fold LayerNorm weights into the layers that read them, in both models")
     seeds_a: tuple[str, ...] = _option(

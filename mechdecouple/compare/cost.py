@@ -21,6 +21,7 @@ from mechdecouple.compare import answer_loss, dictionaries, gradients, robustnes
 from mechdecouple.compare.alignment import alignment_rows
 from mechdecouple.compare.ancestry.weight_parts import blocks
 from mechdecouple.compare.config import CompareConfig
+from mechdecouple.compare.faithfulness import explaining
 from mechdecouple.compare.families import JUDGED, NOISE_SITES
 from mechdecouple.compare.features import MIN_GROUPS
 from mechdecouple.compare.gate import gate_rows
@@ -107,6 +108,7 @@ def compare_cost(
         "ancestry": _grafts(own) if "ancestry" in families else 0,
         "sae": sum(side.autoencoders + side.latents for side in own) if "sae" in families else 0,
         "mechanism": _mechanism(own, config, seeds) if "mechanism" in families else 0,
+        "faithfulness": sum(side.explanations for side in own) if "faithfulness" in families else 0,
         "seeds": sum(_relatives(side, more, n_sites, judged) for side, more in zip(own, further, strict=True)),
     }
     return CompareCost({part: passes for part, passes in parts.items() if passes})
@@ -216,6 +218,11 @@ class _Side:
         return shown + 2 * once + ranked + (1 + _LATENT_DRAWS) * int(each) + (1 + _JOINT_DRAWS) * once
 
     @property
+    def explanations(self) -> int:
+        """Explaining answers, and masking what the explanations name."""
+        return explaining(self.model, self.task.select(np.flatnonzero(self._gate)), self.config) if self.speaks else 0
+
+    @property
     def speaks(self) -> bool:
         """Whether it gives answers that can be intervened on."""
         return bool(self.reads.any())
@@ -291,6 +298,8 @@ def _relatives(side: _Side, more: Sequence[_Side], n_sites: int, judged: Collect
         passes += sum(one.gradients for one in more)
     if "robustness" in judged:
         passes += sum(x.noise(n_sites) + y.noise(n_sites) for x, y in combinations([side, *more], 2))
+    if "faithfulness" in judged:
+        passes += sum(one.explanations for one in more)
     if "sae" in judged and more:
         # The site is chosen for every two models, so that the first may need dictionaries at further ones.
         passes += sum(x.autoencoders + y.autoencoders for x, y in combinations([side, *more], 2))

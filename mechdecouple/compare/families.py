@@ -13,6 +13,7 @@ from mechdecouple.compare.ancestry.rows import ancestry_rows
 from mechdecouple.compare.belief import belief_contrasts
 from mechdecouple.compare.calibration import compare_calibration
 from mechdecouple.compare.controls import control_rows
+from mechdecouple.compare.faithfulness import compare_faithfulness
 from mechdecouple.compare.features import Features, feature_contrast, feature_rows, find_features
 from mechdecouple.compare.inside import contrasts
 from mechdecouple.compare.layerwise import layerwise
@@ -33,12 +34,13 @@ NOISE_SITES = 3
 @dataclasses.dataclass(frozen=True)
 class Findings:
     """Contrasts by the verdict they belong to, measurements, and what some families find beyond: the dictionaries of
-    the pair, and how it comes to its answers."""
+    the pair, how it comes to its answers, and what bounds the numbers."""
 
     contrasts: dict[str, list[Contrast]]
     rows: list[Measurement]
     features: Features | None = None
     mechanism: Mechanism | None = None
+    notes: tuple[str, ...] = ()
 
 
 def measure_structure(pair: Pair, progress: bool) -> Findings:
@@ -134,6 +136,12 @@ def measure_mechanism(pair: Pair, progress: bool) -> Findings:
     return Findings({}, found.rows, mechanism=found)
 
 
+def measure_faithfulness(pair: Pair, progress: bool) -> Findings:
+    """How well explanations of the answers tell what they depend on."""
+    found, rows, notes = compare_faithfulness(pair)
+    return Findings({"faithfulness": [found]}, [*rows, _difference(pair, found)], notes=notes)
+
+
 MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "structure": measure_structure,
     "controls": measure_controls,
@@ -144,9 +152,10 @@ MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "sae": measure_features,
     "beliefs": measure_beliefs,
     "mechanism": measure_mechanism,
+    "faithfulness": measure_faithfulness,
 }
 
-JUDGED = ("structure", "robustness", "sae", "beliefs")
+JUDGED = ("structure", "robustness", "sae", "beliefs", "faithfulness")
 """Families that make contrasts, against which the spread of seeds is held; the others describe."""
 
 

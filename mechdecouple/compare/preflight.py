@@ -13,6 +13,7 @@ import numpy as np
 from mechdecouple.activations.store import size_text
 from mechdecouple.behavior import prepare
 from mechdecouple.compare.config import CompareConfig
+from mechdecouple.compare.faithfulness import explaining
 from mechdecouple.compare.gate import gate_rows
 from mechdecouple.compare.mechanism import items
 from mechdecouple.compare.pairing import Site
@@ -92,15 +93,20 @@ def state_cost(
     config: CompareConfig,
     seeds: tuple[Sequence[HookedModel], Sequence[HookedModel]],
 ) -> None:
-    """Say what comparing mechanisms will take, where that is asked for; it reads a few items. Says nothing where they
-    cannot be compared: the comparison will say why.
+    """Say what explaining answers and comparing mechanisms will take, where that is asked for; it reads a few items.
+    Says nothing where they cannot be compared: the comparison will say why.
 
     Args:
         spent: [n] items that are left out.
     """
-    if "mechanism" not in config.families or task.performance not in ("choice", "class"):
+    if task.performance not in ("choice", "class"):
         return
     task = task.select(np.flatnonzero(gate_rows(task) & ~spent))
+    if "faithfulness" in config.families:
+        total = sum(explaining(model, task, config) for model in (a, b, *seeds[0], *seeds[1]))
+        _log.info("explanations of %s and %s: %s item passes at most", a.name, b.name, f"{total:,}")
+    if "mechanism" not in config.families:
+        return
     options = {"seeds_a": seeds[0], "seeds_b": seeds[1], "limit": items(config), "seed": config.seed}
     try:
         cost = mechanism_cost(a, b, task, **options)

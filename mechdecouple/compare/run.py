@@ -216,6 +216,7 @@ def _run(
     rows = gate.measurements(*both.names) + [row for findings in found.values() for row in findings.rows]
     verdicts = _verdicts(both, contrasts, found)
     tables = {}
+    notes += [note for findings in found.values() for note in findings.notes]
     mechanism = found["mechanism"].mechanism if "mechanism" in found else None
     if mechanism is not None:
         verdicts += mechanism.verdicts

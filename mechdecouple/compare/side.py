@@ -16,6 +16,7 @@ from mechdecouple.behavior.answers import LossUnit
 from mechdecouple.beliefs import Beliefs
 from mechdecouple.compare.belief import believe
 from mechdecouple.compare.config import CompareConfig
+from mechdecouple.compare.faithfulness import explain
 from mechdecouple.compare.gate import gate_rows
 from mechdecouple.compare.gradients import Gradients, answer_gradients
 from mechdecouple.compare.inside import Inside, measure_inside
@@ -23,6 +24,7 @@ from mechdecouple.compare.labels import Labels
 from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.subject import INERT, Subject, make_subject
 from mechdecouple.extract import extract
+from mechdecouple.faithfulness import Faithfulness
 from mechdecouple.models import HookedModel
 from mechdecouple.stats import Replicates
 from mechdecouple.structure import functional_basis, project
@@ -83,6 +85,11 @@ class Side:
         if self.task.truth is None:
             return None
         return believe(self.name, self.acts, self.points, self.answers, self.task, self.config)
+
+    @cached_property
+    def explained(self) -> Faithfulness | str:
+        """Explanations of the answers and how far they hold; or why there are none."""
+        return explain(self)
 
     @property
     def untestable(self) -> str:

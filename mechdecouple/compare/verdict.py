@@ -23,7 +23,7 @@ class Verdict:
     """One statement about the pair or about one of its models.
 
     Attributes:
-        family: gate, structure, similarity, robustness, sae, belief, route or variables.
+        family: gate, structure, similarity, robustness, sae, belief, faithfulness, route or variables.
         subject: ``"pair"``, ``"a"`` or ``"b"``.
         flagged: whether a difference (pair) or a gap (one model) is claimed; None where the data cannot tell.
         sentence: the statement with its numbers.
@@ -149,6 +149,10 @@ CLAIMS = {
         "They differ in saying what they represent.",
         "No difference shown in how far they say what they represent.",
     ),
+    "faithfulness": (
+        "One can be explained more faithfully.",
+        "No difference shown in how faithfully they can be explained.",
+    ),
 }
 
 NOUNS = {
@@ -157,6 +161,7 @@ NOUNS = {
     "sae": "Features are",
     "calibration": "Calibration is",
     "belief": "Beliefs are",
+    "faithfulness": "Faithfulness is",
 }
 
 

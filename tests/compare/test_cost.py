@@ -62,6 +62,7 @@ SLOW = pytest.mark.slow
     [
         (["robustness"], 40, 1.0),
         (["similarity"], 40, 1.0),
+        (["faithfulness"], 40, 1.5),
         pytest.param(["weights"], 40, 1.0, marks=SLOW),
         pytest.param(["beliefs"], 40, 1.0, marks=SLOW),
         pytest.param(["controls"], 40, 2.1, marks=SLOW),
@@ -88,6 +89,13 @@ def test_further_seeds(counted):
         counted, *PLANTED, few(40), families=["robustness"], seeds_a=["zoo:planted-factored@1"], seeds_b=[]
     )
     assert taken <= told <= 1.02 * taken + 8
+
+
+@pytest.mark.slow
+def test_explanations_of_words_and_further_seeds(counted, gpt2_dir, llama_dir, yes_no_items):
+    options = {"families": ["faithfulness"], "seeds_a": [str(gpt2_dir)], "seeds_b": []}
+    told, taken = told_and_taken(counted, gpt2_dir, llama_dir, yes_no_items, **options)
+    assert 0.1 * told < taken <= told
 
 
 @pytest.mark.slow
@@ -141,5 +149,6 @@ def test_every_family_is_reckoned_with():
         "sae",
         "beliefs",
         "mechanism",
+        "faithfulness",
     }
     assert set(FAMILIES) == reckoned

@@ -105,8 +105,10 @@ def open_results(pattern: str | Path) -> ResultSet:
         InputError: nothing matches, or a file holds other things.
         StoreError: a file is damaged.
     """
-    found = sorted(Path(name) for name in glob.glob(str(Path(pattern).expanduser()), recursive=True))
-    files = list(dict.fromkeys(path for place in found for path in _files(place)))
+    place = Path(pattern).expanduser()
+    # a folder whose name holds brackets is itself, and no pattern
+    names = [str(place)] if place.exists() else glob.glob(str(place), recursive=True)
+    files = list(dict.fromkeys(path for name in sorted(names) for path in _files(Path(name))))
     if not files:
         raise InputError(f"no results match {str(pattern)!r}: name the folder of a job, as in open_results('runs/*')")
     for path in files:

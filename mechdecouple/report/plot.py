@@ -13,6 +13,7 @@ from mechdecouple.activations import Activations
 from mechdecouple.behavior import Answers, CalibrationCurve
 from mechdecouple.beliefs import Erasure, GapReport, Steering, SubspaceAblation, Trajectories, Trajectory
 from mechdecouple.compare import Comparison, ManyComparison
+from mechdecouple.compare.trends import Trends
 from mechdecouple.errors import InputError
 from mechdecouple.report.figures import (
     ancestry,
@@ -66,6 +67,7 @@ from mechdecouple.report.figures.panel import Panel, Sheet
 from mechdecouple.report.figures.single import draw_activations, draw_answers
 from mechdecouple.report.figures.training import draw_training
 from mechdecouple.report.figures.trajectory import draw_trajectory, figure_trajectory
+from mechdecouple.report.figures.trends import draw_trends
 from mechdecouple.report.style import COLUMN, new_figure, styled
 from mechdecouple.report.view import View
 from mechdecouple.sae import (
@@ -164,7 +166,8 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
             sparse autoencoders one itself (its training), and what ``mechdecouple.sae`` finds: an Evaluation, Spliced,
             SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity; of
             beliefs a GapReport, Trajectories, Steering, an Erasure or a SubspaceAblation; of mechanism a
-            MechanismComparison, a CausalProfile, a Signature, Stitching or one Direction of it, an InterchangeMap.
+            MechanismComparison, a CausalProfile, a Signature, Stitching or one Direction of it, an InterchangeMap; of a
+            run of checkpoints its Trends.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
             ``ancestry``, ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``, ``sae``,
@@ -172,6 +175,7 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
             ``cka``, ``gap``, ``parts``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
             ``map``, or the name of a metric); all of them when absent. For a MechanismComparison one of the sheets
             ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``; all of them when absent.
+            For Trends one metric; performance and the metrics that move most clearly when absent.
         ax: draw one panel into this Axes.
 
     Returns:
@@ -189,9 +193,13 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
         return _comparison(view, sheets, "all" if kind is None else kind, ax)
     if isinstance(result, ManyComparison):
         return draw_many(result, kind, ax)
+    if isinstance(result, Trends):
+        return draw_trends(result, kind, ax)
     draw = next((f for type_, f in _SINGLE.items() if isinstance(result, type_)), None)
     if draw is None:
-        known = ", ".join(["Comparison", "ManyComparison", *(t.__name__ for t in _SINGLE), "MechanismComparison"])
+        known = ", ".join(
+            ["Comparison", "ManyComparison", *(t.__name__ for t in _SINGLE), "MechanismComparison", "Trends"]
+        )
         raise InputError(f"plot cannot draw a {type(result).__name__}; it draws {known}")
     if kind is not None:
         raise InputError(f"kind {kind!r}: a {type(result).__name__} is drawn in one way; leave kind out")

@@ -79,11 +79,11 @@ def figure(found: Trends) -> Drawing:
 def _metrics(found: Trends) -> list[str]:
     """Performance, then metrics with jumps, with drift, and others, the clearest first."""
     best: dict[str, tuple[int, float]] = {}
-    order = ("jumps", "drifts", "neither")
+    order = ("jumps", "drifts", "neither", "undefined")
     for trend in found.all:
-        if trend.series.family != "behavior" and trend.kind != "undefined":
+        if trend.series.family != "behavior" and len(trend.series.defined) > 1:
             p = trend.p_drift_adjusted if trend.kind == "drifts" else trend.p_adjusted
-            rank = (order.index(trend.kind), p)
+            rank = (order.index(trend.kind), 1.0 if np.isnan(p) else p)
             best[trend.series.metric] = min(best.get(trend.series.metric, rank), rank)
     inside = sorted(best, key=lambda metric: best[metric])[:_PANELS]
     return [m for m in (PERFORMANCE,) if any(t.series.metric == m for t in found.all)] + inside

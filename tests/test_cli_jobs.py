@@ -79,6 +79,7 @@ def test_done_again_it_makes_nothing_and_says_the_same(place, finished, capfd):
     found = json.loads(shown.out)
     assert shown.err == ""
     assert found["result"]["units"] == {"asked": 3, "there": 3, "made": 0, "failed": 0}
+    assert found["report"] == str(finished / "index.html") and (finished / "index.html").is_file()
     (pair,) = found["comparisons"]
     assert [Path(pair[name]).name for name in ("a", "b", "task")] == ["one", "two", "items.csv"]
     assert (pair["gate"]["outcome"], pair["gate"]["a"], pair["gate"]["b"]) == ("different", 0.9, 0)
@@ -88,7 +89,7 @@ def test_done_again_it_makes_nothing_and_says_the_same(place, finished, capfd):
 
 def test_fail_on_names_the_pair(place, finished, capfd):
     assert main(["run", job(place), "--out", str(finished), "--fail-on", "gate", "--fail-on", "calibration"]) == 3
-    said = capfd.readouterr().out.splitlines()[-1]
+    said = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("["))
     assert said.startswith("[gate] ") and "models/one against" in said and "Different in score" in said
     assert main(["run", job(place), "--out", str(finished), "--fail-on", "gate", "--json"]) == 3
     (differs,) = told(capfd)["differs"]

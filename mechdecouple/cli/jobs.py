@@ -85,9 +85,10 @@ def run(options: argparse.Namespace) -> Answer:
     lines = [done.summary(), *([_tally(pairs)] if pairs else [])]
     lines += [f"[{one['on']}] {one['a']} against {one['b']} on {one['task']}: {one['sentence']}" for one in differs]
     return Answer(
-        "\n".join(lines),
+        "\n".join([*lines, f"\nreport: {done.page}"]),
         FAILED if done.failed else DIFFERENT if differs else DONE,
         out=options.out,
+        report=done.page,
         comparisons=pairs,
         differs=differs,
         failed=[{name: getattr(outcome, name) for name in _FAILED} for outcome in done.failed],

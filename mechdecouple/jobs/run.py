@@ -17,6 +17,7 @@ from mechdecouple.jobs.content import Contents
 from mechdecouple.jobs.cost import PlanCost, plan_cost
 from mechdecouple.jobs.executors import Executor, Outcome, Serial
 from mechdecouple.jobs.locks import write_alone
+from mechdecouple.jobs.page import write_page
 from mechdecouple.jobs.plan import JobPlan, plan_job
 from mechdecouple.jobs.results import write_results
 from mechdecouple.jobs.store import UnitStore
@@ -35,7 +36,7 @@ class JobRun:
         plan: all units of the job.
         asked: those that this run was asked for: of the job's stages, all or a shard's.
         outcomes: of the units that it took in hand: those asked for that were not there, and what they need.
-        folder: of the job; store: of its finished units.
+        folder: of the job; store: of its finished units; page: that shows what is done so far.
     """
 
     plan: JobPlan
@@ -43,6 +44,7 @@ class JobRun:
     outcomes: tuple[Outcome, ...]
     folder: Path
     store: UnitStore
+    page: Path
 
     @property
     def counts(self) -> dict[str, int]:
@@ -120,7 +122,7 @@ def run_job(
             _tell(outcome)
             outcomes.append(outcome)
     write_results(plan, store, folder)
-    return JobRun(plan, tuple(asked), tuple(outcomes), folder, store)
+    return JobRun(plan, tuple(asked), tuple(outcomes), folder, store, write_page(plan, store, folder))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,7 @@ _REPORT, _FAMILY, _ITEM = 750_000, 230_000, 80
 _FIGURES = {"structure": 1_150_000, "mechanism": 1_000_000}
 """Bytes of a comparison, about right: what every report holds, a family adds (some draw more), an item and model adds.
 """
-_MODELS = 3
+_MODELS, _SHOWN = 3, 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ class PlanCost:
         return f"{head}; to do: {self.passes:,} forward passes at most, about {size_text(self.bytes)} on disk"
 
     def _repr_html_(self) -> str:
-        table = self.frame().to_html(index=False, border=0) if self.units else ""
+        table = self.frame().head(_SHOWN).to_html(index=False, border=0) if self.units else ""
         return f"<p>{html.escape(self._headline())}</p>{table}"
 
 

@@ -21,6 +21,7 @@ from mechdecouple.jobs.units import Unit
 
 JOB = "job.json"
 State = Literal["done", "in work", "stopped", "failed", "waiting"]
+_SHOWN = 40
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -94,7 +95,9 @@ class Status:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        shown = self.frame().query("state != 'done'")
+        table = self.frame().query("state != 'done'")
+        # Those that wait come last, and need not all be seen.
+        shown = table.sort_values("state", key=lambda state: state == "waiting", kind="stable").head(_SHOWN)
         return f"<p>{html.escape(self._headline())}</p>" + (
             shown.to_html(index=False, border=0, float_format="%.1f", na_rep="") if len(shown) else ""
         )

@@ -15,6 +15,7 @@ from mechdecouple.beliefs import Erasure, GapReport, Steering, SubspaceAblation,
 from mechdecouple.compare import Comparison, ManyComparison
 from mechdecouple.compare.trends import Trends
 from mechdecouple.errors import InputError
+from mechdecouple.faithfulness import Faithfulness
 from mechdecouple.report.figures import (
     ancestry,
     beliefs,
@@ -23,6 +24,7 @@ from mechdecouple.report.figures import (
     contrasts,
     controls,
     differences,
+    faithfulness,
     features,
     gap,
     gate,
@@ -110,6 +112,7 @@ SHEETS: dict[str, Sheet] = {
         mechanism.SIGNATURE_SHEET,
         shared_variables.STITCHING_SHEET,
         shared_variables.INTERCHANGE_SHEET,
+        faithfulness.SHEET,
         features.SHEET,
         features.LATENTS_SHEET,
         beliefs.SHEET,
@@ -144,6 +147,7 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     Stitching: draw_stitching,
     Direction: draw_direction,
     InterchangeMap: draw_interchange,
+    Faithfulness: faithfulness.draw_faithfulness,
 }
 
 _WHOLE: dict[type, Callable[[Any], Figure]] = {
@@ -167,14 +171,14 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
             SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity; of
             beliefs a GapReport, Trajectories, Steering, an Erasure or a SubspaceAblation; of mechanism a
             MechanismComparison, a CausalProfile, a Signature, Stitching or one Direction of it, an InterchangeMap; of a
-            run of checkpoints its Trends.
+            run of checkpoints its Trends; a Faithfulness (masking curves).
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
-            ``ancestry``, ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``, ``sae``,
-            ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet (``ccgp``,
-            ``cka``, ``gap``, ``parts``, ``reliability``, ``shift`` …). For a ManyComparison one panel (``tree``,
-            ``map``, or the name of a metric); all of them when absent. For a MechanismComparison one of the sheets
-            ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``; all of them when absent.
+            ``ancestry``, ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``, ``faithfulness``,
+            ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet
+            (``ccgp``, ``cka``, ``gap``, ``parts``, ``reliability``, ``shift`` …). For a ManyComparison one panel
+            (``tree``, ``map``, or the name of a metric); all of them when absent. For a MechanismComparison one of the
+            sheets ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``; all of them when absent.
             For Trends one metric; performance and the metrics that move most clearly when absent.
         ax: draw one panel into this Axes.
 

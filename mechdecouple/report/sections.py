@@ -189,6 +189,19 @@ SECTIONS = (
         places=("hook point, of the driven model", "of the one that drives"),
     ),
     Section(
+        "faithfulness",
+        "Faithfulness: do explanations tell what answers depend on",
+        ("faithfulness",),
+        ("faithfulness",),
+        ("racu", "aopc_comprehensiveness", "aopc_sufficiency", "masf_rate"),
+        "Each explanation ranks the parts of an item by how much they speak for the model's answer; then those that "
+        "it ranks first are masked. If it is faithful the answer falls faster than under masks drawn at random (RACU "
+        "above 0), loses much without them (comprehensiveness above the random level) and little with them alone "
+        "(sufficiency below it). This says how well a model can be explained by this explanation, not whether its "
+        "reasons are good. Masked items may be unlike anything that the model knows, and then an answer that falls "
+        "says little: the share of items that look unlike known ones inside is told beside, and should be near 5 %.",
+    ),
+    Section(
         "sae",
         "Features: what sparse autoencoders find in both",
         ("sae",),

@@ -37,6 +37,7 @@ CONTRASTS = (
     "shift_performance",
     "matched_share_excess",
     "auroc_gap",
+    "racu",
 )
 """Metrics whose paired difference is held against a declared margin, in the order of telling."""
 

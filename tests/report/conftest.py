@@ -285,6 +285,27 @@ def ancestry_rows():
 STREAM = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
 
 
+def faithfulness_rows():
+    """Explanations of A tell more than those of B, of which masks make items that it does not know."""
+    rows = []
+    for model, better in ((A, 0.3), (B, 0.0)):
+        for i, concept in enumerate(("leave_one_out", "attention")):
+            by = {"family": "faithfulness", "model": model, "concept": concept}
+            share = near(0.5 + better - 0.4 * i, 0.1, null=0.0, p=0.01)
+            rows.append(Measurement(metric="racu", estimate=share, context="probability", **by))
+            rows.append(Measurement(metric="racu", estimate=share, context="correct", **by))
+            lost = near(0.3 + better - 0.1 * i, null=0.2, p=0.03)
+            rows.append(Measurement(metric="aopc_comprehensiveness", estimate=lost, **by))
+            alone = near(0.2 - better / 2, null=0.4, p=0.04)
+            rows.append(Measurement(metric="aopc_sufficiency", estimate=alone, **by))
+        for percent in range(0, 101, 10):
+            rate = near(0.05 + (0.9 - 3 * better) * percent / 100, null=0.05, p=0.2)
+            by = {"family": "faithfulness", "model": model, "context": f"{percent}% masked at random"}
+            rows.append(Measurement(metric="masf_rate", estimate=rate, **by))
+    difference = near(0.3, 0.1, null=0.0, p=0.001)
+    return [*rows, Measurement(metric="racu", family="faithfulness", estimate=difference, model=A, model_b=B)]
+
+
 def mechanism_rows():
     """Two models of two layers: B answers through its attention patterns, A without them."""
     rows = []
@@ -472,6 +493,7 @@ def make_comparison(concepts=("truth",), **changes):
                 *weight_rows(),
                 *ancestry_rows(),
                 *mechanism_rows(),
+                *faithfulness_rows(),
                 *sae_rows(),
                 *belief_rows(),
             ]

@@ -12,8 +12,9 @@ from urllib.parse import quote
 import pandas as pd
 import pyarrow.dataset as ds
 
-from mechdecouple.activations.store import make_folder, write_file
+from mechdecouple.activations.store import make_folder
 from mechdecouple.compare.trends import Trends, trends
+from mechdecouple.jobs.locks import write_alone
 from mechdecouple.jobs.plan import JobPlan
 from mechdecouple.jobs.result_set import ResultSet, open_results
 from mechdecouple.jobs.results import RESULTS, VERDICT
@@ -27,13 +28,11 @@ _FEWEST = 3
 """Checkpoints of a run from which it is drawn."""
 
 
-def write_page(plan: JobPlan, store: UnitStore, folder: str | Path, *, seed: int = 0) -> Path:
+def write_page(plan: JobPlan, store: UnitStore, folder: str | Path) -> Path:
     """Write ``folder/index.html`` from what is done so far; returns it. Call ``write_results`` first.
 
-    The same bytes for the same results. A page that is there is replaced whole.
-
-    Args:
-        seed: of the draws behind the trends.
+    The same bytes for the same results. A page that is there is replaced whole. Trends take margin and seed of the
+    job's comparisons.
 
     Raises:
         StoreError: the page cannot be written, or a file of results is damaged.
@@ -48,9 +47,9 @@ def write_page(plan: JobPlan, store: UnitStore, folder: str | Path, *, seed: int
     results = _results(folder / RESULTS / f"job={plan.name}")
     verdicts = {} if results is None else _verdicts(results)
     pairs = [_pair(unit, store, folder, names, verdicts.get(unit.key, ())) for unit in done if unit.stage == "compare"]
-    found = None if results is None else _trends(results, seed)
+    found = None if results is None else _trends(results, plan)
     make_folder(folder)
-    write_file(folder / PAGE, render_job(job, pairs, found).encode())
+    write_alone(folder / PAGE, render_job(job, pairs, found).encode())
     return folder / PAGE
 
 
@@ -86,7 +85,8 @@ def _names(refs: Sequence[str]) -> dict[str, str]:
     return {ref: name if often[name] == 1 else ref for ref, name in short.items()}
 
 
-def _trends(results: ResultSet, seed: int) -> Trends | None:
+def _trends(results: ResultSet, plan: JobPlan) -> Trends | None:
     """None where no run has enough checkpoints to look at."""
-    found = trends(results, seed=seed)
+    options = next((unit.spec.get("options", {}) for unit in plan.units if unit.stage == "compare"), {})
+    found = trends(results, **{name: options[name] for name in ("margin", "seed") if name in options})
     return found if any(len(trend.series.refs) >= _FEWEST for trend in found.all) else None

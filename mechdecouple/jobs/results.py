@@ -10,12 +10,10 @@ and DuckDB read them.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ import pyarrow.parquet as pq
 from mechdecouple.activations.store import make_folder, one_line
 from mechdecouple.compare.trends.steps import split_step
 from mechdecouple.errors import StoreError
+from mechdecouple.jobs.locks import alone
 from mechdecouple.jobs.plan import JobPlan
 from mechdecouple.jobs.store import UnitStore
 from mechdecouple.jobs.units import Unit
@@ -77,7 +76,7 @@ def write_results(plan: JobPlan, store: UnitStore, folder: str | Path) -> Path:
         if not units and not place.is_dir():
             continue
         make_folder(place)
-        with _alone(place):
+        with alone(place / ".lock"):
             for unit in units:
                 if store.done(unit):
                     where = unit.where or by_key[unit.needs[0]].where
@@ -211,18 +210,6 @@ def _tidy(place: Path, wanted: set[str]) -> None:
         for path in place.iterdir():
             if path.suffix == ".part" or (path.suffix == ".parquet" and path.stem not in wanted):
                 path.unlink()
-
-
-@contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with its holder, however it ends."""
-    with one_line("opening", place):
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _unreadable(path: Path, why: str) -> StoreError:

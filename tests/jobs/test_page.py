@@ -86,6 +86,18 @@ def test_trends_are_told_and_drawn(whole):
     assert sum(link.startswith("data:image/png;base64,") for link in page.links) == 1
 
 
+def test_trends_take_the_margin_of_the_comparisons(whole, tmp_path):
+    plan, store, *_ = whole
+    units = tuple(
+        dataclasses.replace(unit, spec={**unit.spec, "options": {"margin": 0.001, "seed": 3}})
+        for unit in plan.units[:11]
+    )
+    for old, new in zip(plan.units, units, strict=False):
+        shutil.copytree(store.place(old), UnitStore(tmp_path).place(new))
+    page, _ = page_of(dataclasses.replace(plan, units=units), UnitStore(tmp_path), tmp_path)
+    assert "which reaches beyond 0.001" in page.text and "Accuracy does not" not in page.text
+
+
 def test_the_page_runs_and_fetches_nothing(whole):
     page, text = whole[3:]
     assert "script" not in page.tags and "b" not in page.tags

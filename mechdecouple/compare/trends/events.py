@@ -58,9 +58,10 @@ class Event:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """What changes, in words, performance left out."""
-        told = (trend.series for trend, _ in self.jumps if trend.series.metric != PERFORMANCE)
-        return tuple(dict.fromkeys(WORDS.get(series.family, series.family) for series in told))
+        """What changes, in words, structure first and performance left out."""
+        told = {trend.series.family for trend, _ in self.jumps if trend.series.metric != PERFORMANCE}
+        known = [words for family, words in WORDS.items() if family in told]
+        return tuple(dict.fromkeys([*known, *sorted(told.difference(WORDS))]))
 
     @property
     def sentence(self) -> str:

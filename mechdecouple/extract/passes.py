@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +16,7 @@ from mechdecouple.extract.lanes import Clock, Lane, Mark, lane
 from mechdecouple.extract.planning import Plan
 from mechdecouple.models import collate
 
-# Shards in host memory: one is filled while the one before is kept.
+# Lots in host memory: one is filled while the one before is kept.
 _LANDINGS = 2
 # Batches that the device has been given and the host has not waited for.
 _AHEAD = 2
@@ -33,7 +33,7 @@ class NotFinite(Exception):
 
 
 class Landing:
-    """Host memory for the rows of one shard at a time, [rows, width] a hook point, in the storage dtype."""
+    """Host memory for the rows of one lot of batches at a time, [rows, width] a hook point, in the storage dtype."""
 
     def __init__(self, todo: Plan, rows: int, batches: int, way: Lane) -> None:
         self._todo, dtype = todo, store.DTYPES[todo.dtype]
@@ -45,7 +45,7 @@ class Landing:
         self._way, self._batches, self._marks, self._filled = way, [], [], 0
 
     def begin(self) -> None:
-        """Forgets the last shard."""
+        """Forgets the last lot."""
         self._batches, self._marks, self._filled = [], [], 0
 
     def add(self, number: int, rows: dict[str, Tensor], sums: Tensor) -> Mark:
@@ -75,10 +75,10 @@ class Landing:
 
 
 class Passes:
-    """Runs shards of a plan, one after the other, and hands each to its keeper while the next one is computed.
+    """Runs lots of batches, one after the other, and hands each to its keeper while the next one is computed.
 
     Args:
-        keep: takes a shard's number and its rows, which are overwritten after it returns; called in order.
+        keep: takes a lot's number and its rows, which are overwritten after it returns; called in order.
         ran: called with each batch's number when it has been given to the device.
         behind: whether keeping waits for something other than this processor (a disk, a device), so that a thread of
             its own pays.
@@ -94,8 +94,11 @@ class Passes:
         self._ahead: deque[tuple[Mark, Clock]] = deque()
         self.seconds = 0.0
 
-    def run(self, shards: Iterable[int]) -> None:
-        """Runs the batches of these shards in order.
+    def run(self, lots: Mapping[int, range]) -> None:
+        """Runs the batches of these lots in order.
+
+        Args:
+            lots: by number, the batches of each.
 
         Raises:
             InputError: an activation that is not finite, with its item and hook point. What ``keep`` raises.
@@ -103,39 +106,41 @@ class Passes:
         try:
             if self._behind:
                 with ThreadPoolExecutor(1, thread_name_prefix="extract") as pool:
-                    self._run(list(shards), pool.submit)
+                    self._run(lots, pool.submit)
             else:
-                self._run(list(shards), _at_once)
+                self._run(lots, _at_once)
         except NotFinite as fault:
             raise blame(self._todo, fault.batch) from None
 
-    def _run(self, shards: list[int], submit: Callable[..., Future]) -> None:
-        todo = self._todo
+    def _run(self, lots: Mapping[int, range], submit: Callable[..., Future]) -> None:
         waiting: deque[Future] = deque()
         spare: deque[Landing] = deque()
-        sizes = {
-            shard: sum(int(todo.rows_per_item[todo.batches[b]].sum()) for b in todo.shards[shard]) for shard in shards
-        }
-        largest = max(sizes.values(), default=0), max((len(todo.shards[shard]) for shard in shards), default=0)
-        for number, shard in enumerate(shards):
-            if number < _LANDINGS:
-                landing = Landing(todo, *largest, self._lane)
+        largest = self._largest(lots.values())
+        for made, (number, lot) in enumerate(lots.items()):
+            if made < _LANDINGS:
+                landing = Landing(self._todo, *largest, self._lane)
             else:
                 while len(waiting) >= _LANDINGS:
                     waiting.popleft().result()
                 landing = spare.popleft()
             landing.begin()
-            for batch in todo.shards[shard]:
-                # What went wrong behind is told now, and not after a shard more.
+            for batch in lot:
+                # What went wrong behind is told now, and not after a lot more.
                 while waiting and waiting[0].done():
                     waiting.popleft().result()
                 self._batch(batch, landing)
                 self._ran(batch)
-            waiting.append(submit(self._finish, shard, landing, spare))
+            waiting.append(submit(self._finish, number, landing, spare))
         while waiting:
             waiting.popleft().result()
         while self._ahead:
             self._wait()
+
+    def _largest(self, lots: Iterable[range]) -> tuple[int, int]:
+        """Most rows, and most batches, of a lot."""
+        sizes = [int(self._todo.rows_per_item[batch].sum()) for batch in self._todo.batches]
+        held = [(sum(sizes[batch] for batch in lot), len(lot)) for lot in lots]
+        return max((rows for rows, _ in held), default=0), max((batches for _, batches in held), default=0)
 
     def _batch(self, number: int, landing: Landing) -> None:
         while len(self._ahead) >= _AHEAD:
@@ -148,8 +153,8 @@ class Passes:
         mark.wait()
         self.seconds += clock.seconds()
 
-    def _finish(self, shard: int, landing: Landing, spare: deque[Landing]) -> None:
-        self._keep(shard, landing.rows())
+    def _finish(self, lot: int, landing: Landing, spare: deque[Landing]) -> None:
+        self._keep(lot, landing.rows())
         spare.append(landing)
 
 

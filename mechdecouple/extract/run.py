@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +84,8 @@ def _in_memory(todo: Plan, progress: bool) -> Activations:
     while True:
         try:
             with _bar(todo, 0, progress) as bar:
-                measured = _run(todo, range(len(todo.shards)), partial(_place, arrays, todo, starts), bar, behind=False)
+                one_by_one = {batch: range(batch, batch + 1) for batch in range(len(todo.batches))}
+                measured = _run(todo, one_by_one, partial(_place, arrays, todo, starts), bar, behind=False)
             break
         except torch.OutOfMemoryError:
             smaller = _smaller(todo)
@@ -98,10 +99,9 @@ def _in_memory(todo: Plan, progress: bool) -> Activations:
     return Activations(Memory(arrays, np.array(todo.task.ids, dtype=str), items, tokens, manifest))
 
 
-def _place(arrays: dict[str, np.ndarray], todo: Plan, starts: np.ndarray, shard: int, rows: dict[str, Tensor]) -> None:
-    """Puts the rows of a shard where they belong in the order of items."""
-    items = _items(todo, shard)
-    at = np.concatenate([starts[item] + np.arange(int(todo.rows_per_item[item])) for item in items])
+def _place(arrays: dict[str, np.ndarray], todo: Plan, starts: np.ndarray, batch: int, rows: dict[str, Tensor]) -> None:
+    """Puts the rows of a batch where they belong in the order of items."""
+    at = np.concatenate([starts[item] + np.arange(int(todo.rows_per_item[item])) for item in todo.batches[batch]])
     for name, values in rows.items():
         arrays[name][at] = values.to(torch.float32).numpy()
 
@@ -111,10 +111,11 @@ def _to_disk(writer: Writer, progress: bool) -> None:
     while missing or not writer.manifest["complete"]:
         todo = writer.todo
         writer.begin(missing)
-        done = int(todo.work.sum() - sum(todo.work[b] for s in missing for b in todo.shards[s]))
+        lots = {shard: todo.shards[shard] for shard in missing}
+        done = int(todo.work.sum() - sum(todo.work[batch] for lot in lots.values() for batch in lot))
         try:
             with _bar(todo, done, progress) as bar, _threads(writer.manifest["threads"]):
-                fast = _run(todo, missing, partial(_add, writer), bar, behind=True)()
+                fast = _run(todo, lots, partial(_add, writer), bar, behind=True)()
         except torch.OutOfMemoryError:
             smaller = _smaller(todo)
         else:
@@ -127,26 +128,23 @@ def _to_disk(writer: Writer, progress: bool) -> None:
 
 def _add(writer: Writer, shard: int, rows: dict[str, Tensor]) -> None:
     """Writes a shard, its rows beside the item and token that each of them is."""
-    todo, items = writer.todo, _items(writer.todo, shard)
+    todo = writer.todo
+    items = np.concatenate([todo.batches[batch] for batch in todo.shards[shard]])
     tensors = {**rows, store.ITEM: torch.from_numpy(np.repeat(items, todo.rows_per_item[items]).astype(np.int64))}
     if todo.position == "all" and todo.tokens is not None:
         tensors[store.TOKEN] = torch.from_numpy(np.concatenate([todo.tokens[item] for item in items]).astype(np.int32))
     writer.add(shard, tensors)
 
 
-def _items(todo: Plan, shard: int) -> np.ndarray:
-    return np.concatenate([todo.batches[batch] for batch in todo.shards[shard]])
-
-
-def _run(todo: Plan, shards: Sequence[int], keep: Keep, bar: tqdm, *, behind: bool) -> Callable[[], Speed]:
-    """Runs and keeps shards; what it returns measures how fast that was and logs it."""
+def _run(todo: Plan, lots: Mapping[int, range], keep: Keep, bar: tqdm, *, behind: bool) -> Callable[[], Speed]:
+    """Runs and keeps lots of batches; what it returns measures how fast that was and logs it."""
     passes = Passes(todo, keep, lambda batch: bar.update(int(todo.work[batch])), behind=behind)
     start = time.perf_counter()
-    passes.run(shards)
+    passes.run(lots)
     seconds = time.perf_counter() - start
 
     def measured() -> Speed:
-        fast = speed(todo, [batch for shard in shards for batch in todo.shards[shard]], seconds, passes.seconds)
+        fast = speed(todo, [batch for lot in lots.values() for batch in lot], seconds, passes.seconds)
         _log.info("%s: %s", todo.model.name, fast)
         return fast
 

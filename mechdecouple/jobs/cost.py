@@ -17,8 +17,9 @@ import pandas as pd
 from mechdecouple import sae
 from mechdecouple.activations.store import size_text, to_json
 from mechdecouple.compare.config import make_config
-from mechdecouple.compare.cost import compare_cost, extraction_passes
+from mechdecouple.compare.cost import compare_cost
 from mechdecouple.compare.pairing import choose_points
+from mechdecouple.compare.side_cost import extraction_passes
 from mechdecouple.errors import InputError, MechDecoupleError
 from mechdecouple.extract import Plan, plan
 from mechdecouple.jobs.config import STAGES, Budget

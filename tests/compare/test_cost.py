@@ -7,7 +7,8 @@ import torch
 
 from mechdecouple import compare, load, load_task
 from mechdecouple.compare.config import FAMILIES, make_config
-from mechdecouple.compare.cost import _runs, compare_cost
+from mechdecouple.compare.cost import compare_cost
+from mechdecouple.compare.side_cost import _runs
 from mechdecouple.models import HookedModel
 
 PLANTED = ("zoo:planted-factored", "zoo:planted-rotated")
@@ -60,7 +61,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("families", "n", "most"),
     [
-        (["robustness"], 40, 1.0),
+        pytest.param(["robustness"], 40, 1.0, marks=SLOW),
         (["similarity"], 40, 1.0),
         (["faithfulness"], 40, 1.5),
         pytest.param(["weights"], 40, 1.0, marks=SLOW),
@@ -84,6 +85,12 @@ def test_a_shared_ancestor_is_reckoned_with(counted, gpt2_dir, yes_no_items):
     assert 0 < taken <= told
 
 
+def test_noise_at_several_hook_points(counted, gpt2_dir, llama_dir, yes_no_items):
+    told, taken = told_and_taken(counted, gpt2_dir, llama_dir, yes_no_items, families=["robustness"])
+    assert taken == told == 2 * (1 + 3 + 3 * 30 + 1) * 32
+
+
+@pytest.mark.slow
 def test_further_seeds(counted):
     told, taken = told_and_taken(
         counted, *PLANTED, few(40), families=["robustness"], seeds_a=["zoo:planted-factored@1"], seeds_b=[]
@@ -103,7 +110,6 @@ def test_texts_of_every_kind(counted, gpt2_dir, llama_dir, yes_no_items):
     table = pd.DataFrame(yes_no_items)
     longer = table.assign(choices="w1 yes|w1 no|yes", answer=["w1 yes", "yes"] * (len(table) // 2), context="x")
     kinds = {
-        "one token": (table, {}),
         "several tokens": (longer, {}),
         "loss": (table[["id", "prompt", "group"]], {}),
         "generation": (table[["id", "prompt", "group", "answer"]], {"max_new_tokens": 3}),

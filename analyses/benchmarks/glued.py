@@ -192,7 +192,7 @@ def theirs(items: int | None, sites: list[str], rms: dict[tuple[str, str], float
     values.seconds["sae"] += seconds
     added.seconds["sae"] = (BLOCKS + 99) * seconds
 
-    for name, own, (_, _, _, said, found) in zip(names, layers, read, strict=True):
+    for name, own, (*_, said, _) in zip(names, layers, read, strict=True):
         with values("beliefs"):
             represented, null = by_hand.belief(own, truth[honest], permutations=2)
             best = max(represented, key=lambda point: represented[point])
@@ -254,6 +254,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     items, load = 400 if options.quick else None, os.getloadavg()[0]
+    os.environ["TQDM_DISABLE"] = "1"
     own = alone(ours, items)
     frame = own["frame"]
     sites = sorted(frame["hook_point"][frame["metric"] == "noise_accuracy"].unique())

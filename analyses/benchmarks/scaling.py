@@ -6,9 +6,9 @@ Two untrained transformers answer items of twelve random tokens, about one of tw
 two rows a group; every family of `compare` has all it asks for (`mechanism`, whose passes are capped by a budget, only
 where it is named). Items, width and layers are varied one at a time from a common middle; hook points are the layers.
 
-Each size runs in a process of its own. A stage is what `compare` does for it, its options left as they are; what several
-families share is computed first and counted for itself: `answers and activations` (both models read, their states
-kept), `effects and gradients` (ablation of each hook point, gradients of the answers). Seconds are those of the
+Each size runs in a process of its own. A stage is what `compare` does for it, its options left as they are; what
+several families share is computed first and counted for itself: `answers and activations` (both models read, their
+states kept), `effects and gradients` (ablation of each hook point, gradients of the answers). Seconds are those of the
 processor, of one thread, the least of the repeats. Memory is the highest resident size within the stage less that at
 its beginning.
 
@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats as sps
+from growth import fitted
 from threadpoolctl import threadpool_limits
 
 from mechdecouple.compare import make_config
@@ -137,28 +137,6 @@ def one_size(job: tuple[dict[str, int], list[str], int]) -> list[dict]:
         {**size, "stage": same[0]["stage"], **{key: min(row[key] for row in same) for key in ("seconds", "bytes")}}
         for same in zip(*found, strict=True)
     ]
-
-
-def exponent(x: np.ndarray, seconds: np.ndarray) -> dict[str, float]:
-    """Slope of log seconds over log x, with its 95 % interval, and the slope between the last two."""
-    X, Y = np.log(x), np.log(seconds)
-    fit = sps.linregress(X, Y)
-    half = sps.t.ppf(0.975, len(x) - 2) * fit.stderr
-    last = (Y[-1] - Y[-2]) / (X[-1] - X[-2])
-    return {"exponent": fit.slope, "low": fit.slope - half, "high": fit.slope + half, "at_the_end": last}
-
-
-def fitted(rows: list[dict], axis: str, middle: dict[str, int]) -> list[dict]:
-    """The exponent of each stage along one axis."""
-    others = [name for name in middle if name != axis]
-    along = [row for row in rows if all(row[name] == middle[name] for name in others)]
-    found = []
-    for stage in dict.fromkeys(row["stage"] for row in along):
-        own = sorted((row for row in along if row["stage"] == stage), key=lambda row: row[axis])
-        x, seconds, size = (np.array([row[key] for row in own], float) for key in (axis, "seconds", "bytes"))
-        found.append({"stage": stage, "axis": axis, **exponent(x, seconds), "sizes": x.tolist(),
-                      "seconds": seconds.tolist(), "bytes": size.tolist()})  # fmt: skip
-    return found
 
 
 def show(row: dict) -> str:

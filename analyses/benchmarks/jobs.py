@@ -1,0 +1,146 @@
+"""A job under each executor, beside a plain loop of `compare`.
+
+    python analyses/benchmarks/jobs.py [--models 4] [--items 500] [--out jobs.json]
+
+Four untrained transformers, saved as directories; consecutive ones are compared on one task of random tokens (the
+models and task of `scaling.py`; structure and similarity). A unit takes one thread.
+
+* `loop`: `compare` called for each pair and its report written, in a `for`; every model is read as often as it is in a
+  pair, and nothing can be resumed.
+* `serial`, `processes` and `ray` with one and two workers: `run_job` into an empty folder. Two workers can be as fast
+  as two free cores let them; where the machine is shared, `load` says with how many others.
+* `again`: the same call once more, when everything is there.
+
+Each way runs in a process of its own; seconds are by the clock, from the call to its end (start of workers and, for
+ray, of its local cluster included). Memory is the highest resident size of any single process of the job. The files
+that the executors leave are compared byte by byte, time stamps apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from scaling import made_model, made_task
+from threadpoolctl import threadpool_limits
+
+import mechdecouple as md
+from mechdecouple.activations.store import TIMES
+from mechdecouple.jobs.config import make_job
+from mechdecouple.jobs.executors import make_executor
+from mechdecouple.jobs.run import run_job
+from mechdecouple.jobs.store import RECORD
+from mechdecouple.models.hooked_files import save_hooked
+
+OPTIONS = {"families": ["structure", "similarity"]}
+WAYS = (("serial", None), ("processes", 1), ("processes", 2), ("ray", 1), ("ray", 2))
+
+
+def make(folder: Path, models: int, items: int) -> tuple[list[str], str]:
+    """Model directories and the task's table."""
+    refs = [str(save_hooked(made_model(32, 2, seed), folder / f"model-{seed}")) for seed in range(models)]
+    task = folder / "task.parquet"
+    made_task(items).frame.to_parquet(task)
+    return refs, str(task)
+
+
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def peak() -> int:
+    """Highest resident size of this process or of any that it started and that has ended, bytes."""
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return 1024 * max(resource.getrusage(one).ru_maxrss for one in whose)
+
+
+def loop(refs: list[str], task: str, out: Path) -> dict[str, Any]:
+    start = time.perf_counter()
+    for number, (a, b) in enumerate(pairwise(refs)):
+        md.write_report(md.compare(a, b, task, progress=False, **OPTIONS), out / str(number))
+    return {"seconds": time.perf_counter() - start, "peak": peak()}
+
+
+def job(refs: list[str], task: str, out: Path, executor: str, workers: int | None) -> dict[str, Any]:
+    what = make_job({"models": refs, "tasks": [task], "pairs": "consecutive", "compare": OPTIONS, "threads": 1})
+    found: dict[str, Any] = {}
+    for which in ("seconds", "again"):
+        start = time.perf_counter()
+        done = run_job(what, out, executor=make_executor(executor, workers), progress=False)
+        found[which] = time.perf_counter() - start
+        if done.failed:
+            raise RuntimeError(done.failed[0].reason)
+    return {**found, "peak": peak(), "files": files(out)}
+
+
+def files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of the finished units, time stamps apart."""
+    units = folder / "units"
+    paths = sorted(path for path in units.rglob("*") if path.is_file() and path.name not in (TIMES, RECORD))
+    return {str(path.relative_to(units)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def alone(work, *args) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), one_thread) as one:
+        return one.submit(work, *args).result()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A job under each executor.")
+    parser.add_argument("--models", type=int, default=4)
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--executors", nargs="+", choices=["serial", "processes", "ray"],
+                        default=["serial", "processes", "ray"])  # fmt: skip
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    ways = [way for way in WAYS if way[0] in options.executors]
+    if importlib.util.find_spec("ray") is None:
+        ways = [way for way in ways if way[0] != "ray"]
+        print("ray is not installed and left out: pip install 'mechdecouple[ray]'")
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        refs, task = make(folder, options.models, options.items)
+        load = os.getloadavg()[0]
+        rows.append({"way": "loop", "workers": 1, **alone(loop, refs, task, folder / "loop")})
+        for executor, workers in ways:
+            out = folder / f"{executor}-{workers or 1}"
+            rows.append({"way": executor, "workers": workers or 1, **alone(job, refs, task, out, executor, workers)})
+    files_of = [row.pop("files") for row in rows[1:]]
+    same = all(found == files_of[0] for found in files_of)
+    print(f"{'':12} {'workers':>7} {'seconds':>8} {'over loop':>9} {'again':>6} {'peak MiB':>9}")
+    for row in rows:
+        row["ratio"] = rows[0]["seconds"] / row["seconds"]
+        again = f"{row['again']:6.2f}" if "again" in row else " " * 6
+        print(
+            f"{row['way']:12} {row['workers']:7} {row['seconds']:8.1f} {row['ratio']:9.2f} {again} "
+            f"{row['peak'] / 2**20:9.0f}"
+        )
+    print(f"files alike under every executor: {'yes' if same else 'NO'} ({len(files_of[0])} files); load {load:.1f}")
+    if options.out:
+        about = {
+            "python": platform.python_version(), "torch": torch.__version__, "threads": 1, "cores": os.cpu_count(),
+            "load_before": load, "models": options.models, "items": options.items,
+        }  # fmt: skip
+        found = {"about": about, "results": rows, "same_files": same, "files": len(files_of[0])}
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    return int(not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

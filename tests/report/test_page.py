@@ -73,7 +73,7 @@ def test_prompts_and_names_are_escaped_and_long_ones_folded(page, whole):
 def test_figures_have_words_and_sections_have_headings(page):
     found = elements(page)
     images = [a for t, a in found if t == "img"]
-    assert len(images) == 19 and all(len(a["alt"]) > 60 and a["width"] and a["height"] for a in images)
+    assert len(images) == 20 and all(len(a["alt"]) > 60 and a["width"] and a["height"] for a in images)
     ids = [a["id"] for _, a in found if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"].removeprefix("#") for t, a in found if t == "a"} <= {*ids, "features.html"}
@@ -148,6 +148,6 @@ def test_every_figure_is_drawn_and_no_prompt_runs(page, tmp_path):
             tmp_path, f"--window-size={width},1500", "--virtual-time-budget=5000", "--dump-dom", copy.as_uri()
         )
         found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S).group(1)))
-        assert len(found["widths"]) == 19 and min(found["widths"]) > 600
+        assert len(found["widths"]) == 20 and min(found["widths"]) > 600
         assert found["title"].startswith("tidy_7M against fractured & <b>7M</b>") and found["scripts"] == 1
         assert found["wide"] <= 0

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mechdecouple.errors import InputError
 from mechdecouple.models import Encoded
+from mechdecouple.models.batch import moved
 from mechdecouple.tasks import Task
 
 POSITIONS = ("last", "mean", "all")
@@ -42,10 +43,10 @@ class Picker:
             weights = torch.zeros(len(tokens), 1, width)
             for item, kept in enumerate(tokens):
                 weights[item, 0, torch.from_numpy(kept)] = 1 / len(kept)
-            self._weights = weights.to(device)
+            self._weights = moved(weights, device)
         else:
             flat = np.concatenate([item * width + kept for item, kept in enumerate(tokens)])
-            self._flat = torch.from_numpy(flat).to(device)
+            self._flat = moved(torch.from_numpy(flat), device)
 
     def __call__(self, values: Tensor, hook_point: str) -> Tensor:
         """The rows [r, d] of activations [b, t, ...]; trailing dimensions (heads) are flattened."""

@@ -36,7 +36,7 @@ _ENTRY, _TENSOR = 160, 75
 _TIMES = 300
 _DICTIONARY, _TRAINING, _JUDGED = 2_100, 1_500, 11_800
 """Bytes of what stands beside a dictionary's weights, beside a training, and of the table of judgements."""
-_REPORT, _FAMILY, _ITEM = 750_000, 230_000, 80
+_REPORT, _FAMILY, _ITEM = 750_000, 230_000, 15
 _FIGURES = {"structure": 1_150_000, "mechanism": 1_000_000}
 """Bytes of a comparison, about right: what every report holds, a family adds (some draw more), an item and model adds.
 """

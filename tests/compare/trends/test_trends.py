@@ -140,6 +140,14 @@ def test_a_jump_within_the_intervals_of_the_values_is_not_claimed():
     assert blunt.trend("ccgp").p >= 0.05 > sharp.trend("ccgp").p
 
 
+def test_the_interval_of_a_jump_is_no_narrower_than_those_of_the_values_allow():
+    (change,) = trends(table(rows("ccgp", jump(noise=1e-4), 0.06))).trend("ccgp").changes
+    width = change.difference_high - change.difference_low
+    assert width == pytest.approx(2 * np.sqrt(2) * 0.06)  # one checkpoint's own interval on either side
+    (free,) = trends(table(rows("ccgp", jump(noise=1e-4), np.nan))).trend("ccgp").changes
+    assert free.difference_high - free.difference_low < 0.001
+
+
 def test_values_without_intervals_are_judged_by_how_they_scatter():
     assert trends(table(rows("ccgp", jump(), np.nan))).trend("ccgp").kind == "jumps"
 

@@ -32,6 +32,8 @@ FORMAT = "mechdecouple.sae-training/1"
 _ABOUT, _STATE = "training.json", "state.safetensors"
 _SAE = "cfg.json", "sae_weights.safetensors"
 _SHA256 = "sha256"
+_SCRATCH = ".tmp??????"
+"""Where safetensors writes a file before it gives it its name; a killed process leaves it."""
 _SECONDS = 60.0
 _COST = 20
 """A state is written at most every minute, and so rarely that writing takes at most a twentieth of the time."""
@@ -51,6 +53,9 @@ class Checkpoint:
         about = folder / _ABOUT
         for name in (_ABOUT, _STATE):
             (folder / f"{name}.part").unlink(missing_ok=True)
+        for place in {folder, *(folder / name for name in names)}:
+            for left in place.glob(_SCRATCH):
+                left.unlink()
         if about.exists():
             self._about = store.read_json(about)
             self._check(settings, "choose another folder, or remove this one")

@@ -178,6 +178,20 @@ def test_what_a_killed_write_left_is_cleared(planted, tmp_path):
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("left", [".tmpHeFYSM", "000/.tmpa1B2c3"])
+def test_what_a_killed_write_of_safetensors_left_is_cleared(planted, tmp_path, killed_at, left):
+    X, *_ = planted(n=200)
+    recipes = [Recipe(width=32, k=4)]
+    train_many(X, recipes, steps=9, out=tmp_path / "whole")
+    killed_at(3)
+    with pytest.raises(Killed):
+        train_many(X, recipes, steps=9, out=tmp_path / "killed")
+    (tmp_path / "killed" / "000").mkdir()
+    (tmp_path / "killed" / left).write_text("half")
+    train_many(X, recipes, steps=9, out=tmp_path / "killed")
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
 def test_a_folder_of_other_rows_is_refused(planted, tmp_path):
     X, *_ = planted(n=200)
     train(X, **SETTINGS, out=tmp_path)

@@ -20,9 +20,10 @@ POINTS = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_pre")
 def clock(hooked, monkeypatch):
     """A pass takes a second a padded token, and half of one more a token for each hook point beyond the first."""
     state = types.SimpleNamespace(now=0.0, tokens=0)
-    tick = types.SimpleNamespace(perf_counter=lambda: state.now)
+    tick = types.SimpleNamespace(perf_counter=lambda: state.now, process_time=lambda: state.now)
     monkeypatch.setattr(lanes, "time", tick)
     monkeypatch.setattr(run, "time", tick)
+    monkeypatch.setattr(speed, "time", tick)
     forward = type(hooked).forward
 
     def timed(self, batch, **options):

@@ -7,14 +7,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mechdecouple.errors import InputError
 from mechdecouple.jobs.executors.outcome import Outcome
-from mechdecouple.jobs.executors.sharing import Word, share_out, threads_of
+from mechdecouple.jobs.executors.sharing import Word, devices_of, share_out, threads_of
 from mechdecouple.jobs.executors.worker import Worker, log_again, surroundings
 from mechdecouple.jobs.units import Unit
 
@@ -27,7 +29,8 @@ _log = logging.getLogger("mechdecouple.jobs")
 class Processes:
     """Several units at a time, in processes of this machine that end with this one.
 
-    Only what says what to do travels to a process; models are loaded and results written there.
+    Only what says what to do travels to a process; models are loaded and results written there. Where the machine has
+    several GPUs and the job names none of them, the processes take them in turn.
 
     Args:
         workers: processes; as many as the cores serve at the job's threads a unit when absent.
@@ -54,7 +57,7 @@ class Processes:
                 "%d workers of %d thread%s on %d core%s slow each other down: %d would do",
                 workers, threads, "s" * (threads != 1), there, "s" * (there != 1), max(1, there // threads),
             )  # fmt: skip
-        crew = _Crew(folder)
+        crew = _Crew(folder, [] if any(":" in device for device in devices_of(units)) else gpus(os.environ))
         try:
             yield from share_out(units, folder, crew, workers)
         finally:
@@ -62,16 +65,17 @@ class Processes:
 
 
 class _Crew:
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder.absolute())
+    def __init__(self, folder: Path, gpus: Sequence[str]) -> None:
+        self._folder, self._gpus = str(folder.absolute()), gpus
         self._there: dict[connection.Connection, tuple[int, Any]] = {}
         self._pipes: dict[int, connection.Connection] = {}
         self._ready: set[int] = set()
 
     def start(self, worker: int) -> None:
         ours, theirs = _CONTEXT.Pipe()
+        gpu = self._gpus[worker % len(self._gpus)] if self._gpus else None
         process = _CONTEXT.Process(
-            target=_serve, args=(theirs, *surroundings()), name=f"mechdecouple-{worker}", daemon=True
+            target=_serve, args=(theirs, gpu, *surroundings()), name=f"mechdecouple-{worker}", daemon=True
         )
         self._pipes[worker], self._there[ours] = ours, (worker, process)
         process.start()
@@ -119,8 +123,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _serve(pipe: connection.Connection, home: str, path: Sequence[str], level: int) -> None:
+def gpus(environ: Mapping[str, str]) -> list[str]:
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them; none where there is no choice."""
+    n = torch.cuda.device_count()
+    named = environ.get("CUDA_VISIBLE_DEVICES")
+    return [] if n < 2 else [str(i) for i in range(n)] if named is None else named.split(",")[:n]
+
+
+def _serve(pipe: connection.Connection, gpu: str | None, home: str, path: Sequence[str], level: int) -> None:
     """What a process does: it answers records of units with outcomes until there are no more."""
+    if gpu is not None:  # read when CUDA is first used
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interruption is for the asking process, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     worker = Worker(home, path, level)

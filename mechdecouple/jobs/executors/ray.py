@@ -11,7 +11,7 @@ from typing import Any
 
 from mechdecouple.errors import InputError
 from mechdecouple.jobs.executors.outcome import Outcome
-from mechdecouple.jobs.executors.sharing import Word, share_out, threads_of
+from mechdecouple.jobs.executors.sharing import Word, devices_of, share_out, threads_of
 from mechdecouple.jobs.executors.worker import Worker, log_again, surroundings
 from mechdecouple.jobs.units import Unit
 
@@ -167,15 +167,9 @@ def _knock(address: str) -> None:
 
 
 def _gpus(units: Sequence[Unit], there: dict[str, float]) -> float:
-    devices = {str(_device(unit)) for unit in units}
+    devices = devices_of(units)
     wanted = any(device.startswith("cuda") for device in devices) or ("auto" in devices and there.get("GPU", 0) > 0)
     return 1.0 if wanted else 0.0
-
-
-def _device(unit: Unit) -> str:
-    """The device that a unit computes on, wherever its stage keeps it."""
-    spec = unit.spec
-    return spec.get("device") or (spec.get("loading") or spec.get("options") or {}).get("device", "cpu")
 
 
 def _asked(threads: int, gpus: float, there: dict[str, float]) -> str:

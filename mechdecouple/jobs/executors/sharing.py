@@ -126,3 +126,12 @@ def models_of(unit: Unit) -> tuple[str, ...]:
 def threads_of(units: Sequence[Unit]) -> int:
     """The threads of the unit that takes most."""
     return max((int(unit.spec["threads"]) for unit in units), default=1)
+
+
+def devices_of(units: Sequence[Unit]) -> set[str]:
+    """The devices that units compute on, wherever their stage keeps it: ``cpu``, ``cuda``, ``cuda:1``, ``auto``."""
+    found = set()
+    for unit in units:
+        spec = unit.spec
+        found.add(spec.get("device") or (spec.get("loading") or spec.get("options") or {}).get("device", "cpu"))
+    return found

@@ -54,6 +54,9 @@ NETS = """
         if passes == 2 and not flag("mended"):
             raise RuntimeError("a poisoned <net>")
 
+    def tell_gpu(passes):
+        raise_flag("gpu-" + os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+
     def slow(passes):
         raise_flag(f"slow-{os.getpid()}")
         while not flag("released"):
@@ -66,6 +69,7 @@ NETS = """
     def killed(): return Net(5, kill_once)
     def deadly(): return Net(6, kill_always)
     def poisoned(): return Net(7, poison)
+    def seeing(): return Net(11, tell_gpu)
     def slowly(): return Net(8, slow)
     def slowly_too(): return Net(9, slow)
     def slowly_as_well(): return Net(10, slow)

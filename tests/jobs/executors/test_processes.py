@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+import torch
 
 from mechdecouple.errors import InputError, MechDecoupleError
 from mechdecouple.jobs.executors import Processes, make_executor, processes
@@ -87,6 +88,26 @@ def test_more_threads_than_cores_are_told_in_one_line(nets, tmp_path, monkeypatc
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize(
+    ("count", "named", "found"),
+    [(1, None, []), (2, None, ["0", "1"]), (2, "3,GPU-8f", ["3", "GPU-8f"]), (2, "5,6,-1,7", ["5", "6"])],
+)
+def test_gpus_by_the_names_that_cuda_gives_them(monkeypatch, count, named, found):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert processes.gpus({} if named is None else {"CUDA_VISIBLE_DEVICES": named}) == found
+
+
+@pytest.mark.parametrize(("device", "gpu"), [("cuda", "6"), ("cuda:0", "none")])
+def test_a_process_sees_a_gpu_of_its_own_unless_the_job_names_one(
+    nets, tmp_path, cheap_processes, monkeypatch, device, gpu
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(processes, "gpus", lambda environ: ["6", "7"])
+    monkeypatch.setattr(processes, "devices_of", lambda units: {device})
+    assert run_job(nets.job("seeing"), tmp_path, executor=Processes(1), progress=False).failed == ()
+    assert [flag.name for flag in nets.here.glob("gpu-*")] == [f"gpu-{gpu}"]
+
+
 def test_a_process_that_cannot_start_ends_the_run_with_the_mend(nets, tmp_path, cheap_processes, monkeypatch):
     monkeypatch.setattr(processes, "_serve", _nothing)
     with pytest.raises(MechDecoupleError, match=r"no worker could be started: process ended with code 0; in a script"):
@@ -119,7 +140,7 @@ def test_no_process_outlives_its_parent(nets, tmp_path, number):
     assert said.count("Traceback") == (number == signal.SIGINT)
     workers = [int(flag.name.removeprefix("slow-")) for flag in flags]
     limit = time.monotonic() + 30
-    while any(psutil.pid_exists(pid) for pid in workers):
+    while any(map(_alive, workers)):
         assert time.monotonic() < limit
         time.sleep(0.1)
     nets.flag("released")
@@ -132,6 +153,14 @@ def test_no_process_outlives_its_parent(nets, tmp_path, number):
 def test_workers_below_one_are_refused():
     with pytest.raises(InputError, match="workers = 0"):
         make_executor("processes", 0)
+
+
+def _alive(pid):
+    """Not where it only waits to be buried by whoever inherited it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _planned(job):

@@ -21,23 +21,30 @@ def test_one_after_the_other(nets, tmp_path, tree, whole):
     assert tree(tmp_path / "out") == whole
 
 
-def test_two_at_once(nets, tmp_path, tree, whole, cheap_processes):
-    """Both asked for the same units: each is made by one of them, and the other waits for it."""
-    shards = [(0, 2), (1, 2), (0, 1)]
+def test_all_at_once(nets, tmp_path, tree, whole, cheap_processes):
+    """Some asked for the same units: each is made by one of them, and the other waits for it."""
+    at_once(cheap_processes, nets.job(NAMES), tmp_path / "out", [(0, 2), (1, 2), (0, 1)])
+    assert tree(tmp_path / "out") == whole
+
+
+@pytest.mark.slow
+def test_comparisons_that_share_extractions_at_once(nets, tmp_path, tree, cheap_processes):
+    job = nets.job("one two three", stages=("compare",), pairs="all")
+    at_once(cheap_processes, job, tmp_path / "out", [(0, 3), (1, 3), (2, 3)])
+    run_job(job, tmp_path / "whole", progress=False)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def at_once(context, job, out, shards):
     runs = [
-        cheap_processes.Process(
-            target=run_job, args=(nets.job(NAMES), tmp_path / "out"), kwargs={"shard": shard, "progress": False}
-        )
-        for shard in shards
+        context.Process(target=run_job, args=(job, out), kwargs={"shard": shard, "progress": False}) for shard in shards
     ]
     for run in runs:
         run.start()
     for run in runs:
-        run.join(60)
-    assert [run.exitcode for run in runs] == [0, 0, 0]
-    assert tree(tmp_path / "out") == whole
-    left = [p for p in (tmp_path / "out").rglob("*") if p.name.endswith((".part", ".partial", ".lock"))]
-    assert left == []
+        run.join(300)
+    assert [run.exitcode for run in runs] == [0] * len(shards)
+    assert [p for p in out.rglob("*") if p.name.endswith((".part", ".partial", ".lock"))] == []
 
 
 def test_a_shard_does_what_its_own_units_need(nets, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ class Crew:
 
     def __init__(self, kills=None, absent=()):
         self.kills, self.absent = dict(kills or {}), absent
-        self.words, self.started, self.given = deque(), [], []
+        self.words, self.started, self.given, self.free = deque(), [], [], set()
 
     def start(self, worker):
         self.started.append(worker)
@@ -28,6 +28,7 @@ class Crew:
 
     def give(self, worker, unit):
         self.given.append((worker, unit.label))
+        self.free.remove(worker)
         if self.kills.get(unit.label, 0):
             self.kills[unit.label] -= 1
             self.words.append(Word(worker, lost="process killed by SIGKILL"))
@@ -35,7 +36,9 @@ class Crew:
             self.words.append(Word(worker, Outcome(unit.stage, unit.key, unit.label)))
 
     def hear(self):
-        return self.words.popleft()
+        word = self.words.popleft()
+        (self.free.discard if word.lost else self.free.add)(word.worker)
+        return word
 
 
 def reasons(units, folder, crew, size=2):

@@ -15,7 +15,7 @@ from mechdecouple.jobs.store import UnitStore
 from mechdecouple.jobs.units import Unit
 from mechdecouple.models import HookedModel
 
-SAE = {"steps": 2, "width": [128, 256], "seeds": [0, 1]}
+SAE = {"steps": 2, "width": [128, 256]}
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """The numbers of a comparison from the tools that a script would put together by hand; used by ``glued.py``.
 
-TransformerLens reads answers and states and adds noise, scikit-learn fits the read-outs, concept-erasure erases,
-dimensionality counts directions, numpy and scipy do what published loops do, SAELens trains dictionaries. Each function
-gives point values; intervals and nulls are what a loop around it costs.
+TransformerLens reads answers and states and adds noise, scikit-learn shrinks covariances and fits probes,
+concept-erasure erases, dimensionality counts directions, numpy and scipy do what published loops do, SAELens trains
+dictionaries. Each function gives point values; intervals and nulls are what a loop around it costs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from concept_erasure import LeaceEraser
 from matching import dense
 from scipy import sparse
 from similarity import knn_once, pair_loop, torch_sort
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.covariance import OAS
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 from transformer_lens import HookedTransformer
 
 BATCH = 1024
@@ -41,23 +41,41 @@ def states(model: HookedTransformer, ids: np.ndarray, at: np.ndarray, points: li
     return np.concatenate(logits), {point: np.concatenate(parts) for point, parts in found.items()}
 
 
-def _read_out() -> LinearDiscriminantAnalysis:
-    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+class ReadOut:
+    """Σ⁻¹δ with scikit-learn's shrunk covariance, δ and the threshold means over contexts."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray, context: np.ndarray | None = None) -> ReadOut:
+        context = np.zeros(len(X), dtype=int) if context is None else context
+        mean = np.array([[X[(context == c) & (y == label)].mean(0) for label in (0, 1)] for c in np.unique(context)])
+        low, high = mean.mean(axis=0)
+        self.w = np.linalg.solve(OAS().fit(X).covariance_, high - low)
+        self.middle = self.w @ (low + high) / 2
+        return self
+
+    def score(self, X: np.ndarray) -> np.ndarray:
+        return X @ self.w - self.middle
 
 
 def within(X: np.ndarray, y: np.ndarray, context: np.ndarray) -> float:
     """Accuracy of a read-out fitted and tested in the same context, five folds."""
     folds, each = StratifiedKFold(5, shuffle=True, random_state=0), []
     for c in np.unique(context):
-        here = context == c
-        each.append(balanced_accuracy_score(y[here], cross_val_predict(_read_out(), X[here], y[here], cv=folds)))
+        Z, label = X[context == c], y[context == c]
+        said = np.empty(len(Z), dtype=bool)
+        for train, test in folds.split(Z, label):
+            said[test] = ReadOut().fit(Z[train], label[train]).score(Z[test]) > 0
+        each.append(balanced_accuracy_score(label, said))
     return float(np.mean(each))
 
 
 def across(X: np.ndarray, y: np.ndarray, context: np.ndarray) -> float:
     """CCGP: accuracy in each context of a read-out fitted in the others."""
-    said = cross_val_predict(_read_out(), X, y, groups=context, cv=LeaveOneGroupOut())
-    return float(np.mean([balanced_accuracy_score(y[context == c], said[context == c]) for c in np.unique(context)]))
+    each = []
+    for c in np.unique(context):
+        others = context != c
+        said = ReadOut().fit(X[others], y[others], context[others]).score(X[~others]) > 0
+        each.append(balanced_accuracy_score(y[~others], said))
+    return float(np.mean(each))
 
 
 def erased(X: np.ndarray, y: np.ndarray, context: np.ndarray) -> float:
@@ -68,7 +86,7 @@ def erased(X: np.ndarray, y: np.ndarray, context: np.ndarray) -> float:
         Z = eraser(torch.tensor(X)).numpy()
         for c in np.unique(context):
             fit, score = train[context[train] == c], test[context[test] == c]
-            each.append(roc_auc_score(y[score], _read_out().fit(Z[fit], y[fit]).decision_function(Z[score])))
+            each.append(roc_auc_score(y[score], ReadOut().fit(Z[fit], y[fit]).score(Z[score])))
     return float(np.mean(each))
 
 

@@ -5,9 +5,9 @@
 The demo's pair, two transformers of three layers, on its 3,168 statements (every statement a group of its own, so that
 the peers, which know no groups, mean the same). Ours is `compare` with the demo's families; the hand-made script is
 `by_hand.py`: TransformerLens reads answers and states (`run_with_cache`) and adds noise (`run_with_hooks`),
-scikit-learn fits read-outs for probe accuracy and CCGP, concept-erasure erases, dimensionality counts directions, loops
-of numpy do CKA, neighbours, canonical correlations and rotations, scikit-learn chooses belief probes in nested folds,
-SAELens trains two dictionaries a model, scipy matches them.
+scikit-learn's shrunk covariances make read-outs for probe accuracy and CCGP, concept-erasure erases, dimensionality
+counts directions, loops of numpy do CKA, neighbours, canonical correlations and rotations, scikit-learn chooses belief
+probes in nested folds, SAELens trains two dictionaries a model, scipy matches them.
 
 What is timed:
 
@@ -20,8 +20,9 @@ What is timed:
   multiplied. No tool gives these; a user would write the loop.
 
 Processor seconds of one thread; each side in a process of its own, with its peak resident memory (in both, the
-libraries alone take what stands under `idle`). Then the numbers are compared: most are the same quantity by another
-route and must agree; read-outs differ in how they shrink, and noise and dictionaries in what they draw.
+libraries alone take what stands under `idle`). Then the numbers are compared: those that are the same quantity by
+another route must agree. Erasure is scored under noise by `compare` and without it by hand, parallelism has its noise
+taken out, dictionaries hang on their draws: there the difference is shown and nothing is asked of it.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ FAMILIES = ("structure", "similarity", "robustness", "sae", "beliefs")
 BLOCKS, PERMUTATIONS, NULL_ITEMS, RESAMPLES, SOME = 20, 200, 256, 1000, 4
 TOLERANCE = {
     "performance": 1e-9, "participation_ratio": 1e-3, "effective_rank": 1e-3, "coding_overlap": 1e-3, "cka": 1e-3,
-    "mutual_knn": 1e-3, "r2_cca": 1e-3, "procrustes": 1e-3, "probe_accuracy": 0.02, "ccgp": 0.03,
-    "ccgp_concepts": 0.03, "noise_accuracy": 0.05, "auroc_expressed": 1e-9, "auroc_represented": 0.02,
+    "mutual_knn": 1e-3, "r2_cca": 1e-3, "procrustes": 1e-3, "probe_accuracy": 0.02, "ccgp": 1e-3,
+    "ccgp_concepts": 1e-3, "noise_accuracy": 0.05, "expressed_auroc": 1e-9, "represented_auroc": 0.05,
 }  # fmt: skip
 """How far the two sides may lie apart; what is not named is shown only."""
 
@@ -195,11 +196,11 @@ def theirs(items: int | None, sites: list[str], rms: dict[tuple[str, str], float
     for name, own, (*_, said, _) in zip(names, layers, read, strict=True):
         with values("beliefs"):
             represented, null = by_hand.belief(own, truth[honest], permutations=2)
-            best = max(represented, key=lambda point: represented[point])
             for level in frame["condition"].unique():
                 here = (frame["condition"] == level).to_numpy()
-                add("auroc_expressed", name, roc_auc_score(truth[here], said[here]), context=level)
-        add("auroc_represented", name, represented[best], context="honest")
+                add("expressed_auroc", name, roc_auc_score(truth[here], said[here]), context=level)
+        for point, value in represented.items():
+            add("represented_auroc", name, value, hook_point=point, context="honest")
         with added("beliefs", len(points) * PERMUTATIONS / 2):
             null()
         with added("beliefs", RESAMPLES / SOME):

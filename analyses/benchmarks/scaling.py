@@ -37,7 +37,7 @@ import torch
 from growth import fitted
 from threadpoolctl import threadpool_limits
 
-from mechdecouple.compare import make_config
+from mechdecouple.compare.config import USUAL, make_config
 from mechdecouple.compare.families import MEASURES
 from mechdecouple.compare.features import describe_features
 from mechdecouple.compare.pairing import choose_points, pair
@@ -49,7 +49,7 @@ TOKENS, LENGTH = 200, 12
 MIDDLE = {"items": 500, "width": 64, "layers": 4}
 SIZES = {"items": (250, 500, 1000, 2000), "width": (32, 64, 128, 256), "layers": (2, 4, 8, 12)}
 FULL = {"items": (500, 1000, 2000, 4000, 8000), "width": (64, 128, 256, 512), "layers": (2, 4, 8, 12)}
-USUAL = [name for name in MEASURES if name != "mechanism"]
+
 FIRST = ("answers and activations", "effects and gradients")
 
 
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="larger sizes, about half an hour")
     parser.add_argument("--quick", action="store_true", help="two tiny sizes a side: does it run?")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--stages", nargs="+", choices=list(MEASURES), default=USUAL)
+    parser.add_argument("--stages", nargs="+", choices=list(MEASURES), default=list(USUAL))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     sizes, middle, load = FULL if options.full else SIZES, dict(MIDDLE), os.getloadavg()[0]

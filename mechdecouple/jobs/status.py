@@ -16,6 +16,7 @@ import pandas as pd
 from mechdecouple.activations.store import TIMES
 from mechdecouple.errors import InputError
 from mechdecouple.jobs.config import STAGES
+from mechdecouple.jobs.orphans import orphans
 from mechdecouple.jobs.store import UnitStore
 from mechdecouple.jobs.units import Unit
 
@@ -48,10 +49,12 @@ class Status:
 
     Attributes:
         name: of the job; units: all of them, those that others need first.
+        orphans: partial folders that none of them goes on from; none are told of a store that other jobs share.
     """
 
     name: str
     units: tuple[UnitStatus, ...]
+    orphans: tuple[Path, ...] = ()
 
     @property
     def counts(self) -> dict[State, int]:
@@ -92,6 +95,8 @@ class Status:
         blocked = sum(one.state == "waiting" and bool(one.reason) for one in self.units)
         if blocked:
             lines.append(f"[waiting] {blocked} unit{'s' * (blocked != 1)} for what failed: run the job again to try it")
+        if n := len(self.orphans):
+            lines.append(f"[left over] {n} partial folder{'s' * (n != 1)} of units that the job no longer asks for")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -144,7 +149,9 @@ def status(folder: str | Path) -> Status:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{str(folder / JOB)!r} is no plan of a job: run the job again to write it anew") from None
-    return Status(name, tuple(_with_blocked([unit_status(store, unit) for unit in units])))
+    found = tuple(_with_blocked([unit_status(store, unit) for unit in units]))
+    own = store.folder.absolute() == folder.absolute()
+    return Status(name, found, orphans(store, units) if own else ())
 
 
 def unit_status(store: UnitStore, unit: Unit) -> UnitStatus:

@@ -165,6 +165,18 @@ def test_units_in_a_shared_store(tmp_path):
     assert found.counts["done"] == 1
 
 
+def test_what_is_left_over_is_told_but_of_a_shared_store(tmp_path):
+    one, old = unit(0), unit(1)
+    begin(UnitStore(tmp_path), one)
+    begin(UnitStore(tmp_path), old)
+    found = status(written(tmp_path, [one]))
+    assert found.orphans == (UnitStore(tmp_path).partial(old),)
+    assert "[left over] 1 partial folder of units" in found.summary()
+    begin(UnitStore(tmp_path / "shared"), old)
+    assert status(written(tmp_path, [one], store=str(tmp_path / "shared"))).orphans == ()
+    assert "left over" not in status(tmp_path).summary()
+
+
 def test_reasons_and_labels_are_escaped(tmp_path):
     bad = Unit("extract", {"n": 1}, {}, label="<script>x</script>")
     UnitStore(tmp_path).fail(bad, "<b>no</b>")

@@ -21,12 +21,10 @@ another file, a unit's folder exchanged with another's) and the job done once mo
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +38,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import torch
+from _crashes import die_after, exchange, kill_after, modified, tree, watch
 
 from mechdecouple.activations import store
 from mechdecouple.jobs import work
@@ -53,7 +52,7 @@ STAGES = ("extract", "sae", "compare")
 MODES = ("moment", "step", "pair")
 DAMAGE = ("flipped", "cut short", "exchanged files", "exchanged units")
 SHEETS = dict(write.SHEETS)
-LEFT = (".lock", ".part", ".partial", ".tmp")
+LEFT = (".lock", ".part", ".partial")
 SLACK = 1.3
 FIGURES = ("gate", "structure", "card")
 NETS = """
@@ -144,6 +143,10 @@ class Study:
         finally:
             os._exit(code)
 
+    def fault(self, text: str) -> None:
+        print(f"FAULT {text}", file=sys.stderr, flush=True)
+        self.faults.append(text)
+
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -151,7 +154,7 @@ class Study:
         """Processor time of a unit of each stage, and the changes it makes to files, in a process that branches off."""
         log, seen = self.folder.with_name("seen.json"), []
         branched = self.branch(
-            lambda: watch(self.folder, lambda stage: seen.append((stage, time.process_time()))),
+            lambda: watch(self.folder, STAGES, lambda stage: seen.append((stage, time.process_time()))),
             lambda: log.write_text(json.dumps([*seen, ("start", time.process_time())])),
         )
         if os.waitpid(branched, 0)[1]:
@@ -181,7 +184,7 @@ class Study:
             code = self.attempt(mode, self.due())
         what = f"{mode} after {self.kills.total() - before} kills"
         if code:
-            self.faults.append(f"{what}: the job ended with {code}")
+            self.fault(f"{what}: the job ended with {code}")
         self.check(what)
 
     def attempt(self, mode: str, due: str) -> int | None:
@@ -189,7 +192,7 @@ class Study:
         began = time.time()
         if mode == "step":
             left = self.rng.integers(1, self.steps["start"] + SLACK * self.steps[due] + 2)
-            child = self.branch(lambda: watch(self.folder, _die_after(left)))
+            child = self.branch(lambda: watch(self.folder, STAGES, die_after(left)))
             ended = os.waitpid(child, 0)[1]
         else:
             seconds = self.rng.uniform(0, self.seconds["start"] + SLACK * self.seconds[due])
@@ -205,7 +208,7 @@ class Study:
 
     def held_since(self, began: float) -> str:
         """The stage of the unit that a process killed just now held; ``start`` where it held none."""
-        held = [p for p in self.folder.glob("units/*/*.lock") if _time(p) >= began - 0.01]
+        held = [p for p in self.folder.glob("units/*/*.lock") if modified(p) >= began - 0.01]
         return held[0].parent.name if held else "start"
 
     def check(self, what: str) -> None:
@@ -216,12 +219,12 @@ class Study:
                 how = (
                     "differs" if name in found and name in self.whole else "is " + ("new" if name in found else "gone")
                 )
-                self.faults.append(f"{what}: {name} {how}")
+                self.fault(f"{what}: {name} {how}")
         for path in self.folder.rglob("*"):
             if path.name.endswith(LEFT) or ".gone-" in path.name or path.name.startswith(".partial-"):
-                self.faults.append(f"{what}: {path.relative_to(self.folder)} is left")
+                self.fault(f"{what}: {path.relative_to(self.folder)} is left")
         if any(one.state != "done" for one in status(self.folder).units):
-            self.faults.append(f"{what}: {status(self.folder).summary()}")
+            self.fault(f"{what}: {status(self.folder).summary()}")
 
     def damage(self, kind: str) -> None:
         """Damages the finished job and has it mended."""
@@ -244,64 +247,8 @@ class Study:
             alike = sorted(p for p in stage.iterdir())
             exchange(alike[0], alike[1] if len(alike) > 1 else next(p for p in units if p.parent != stage))
         if code := os.waitstatus_to_exitcode(os.waitpid(self.branch(), 0)[1]):
-            self.faults.append(f"{kind}: the job ended with {code}")
+            self.fault(f"{kind}: the job ended with {code}")
         self.check(f"{kind} {path.relative_to(self.folder)}")
-
-
-def watch(folder: Path, seen: Callable[[str], object]) -> None:
-    """Calls ``seen`` with the stage before each change that this process makes to files below ``folder``."""
-    below, writing = str(folder), os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
-    def hook(event: str, arguments: tuple) -> None:
-        if event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"):
-            return
-        path = str(arguments[0])
-        if path.startswith(below) and (event != "open" or (arguments[2] or 0) & writing):
-            seen(next((stage for stage in STAGES if f"/units/{stage}/" in path), "start"))
-
-    sys.addaudithook(hook)
-
-
-def _die_after(left: int) -> Callable[[str], None]:
-    def seen(_: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return seen
-
-
-def kill_after(child: int, seconds: float) -> int:
-    """Kills a process once it has used that much processor time; how it ended."""
-    clock = (~child << 3) | 2  # of another process's time, as the kernel numbers them
-    while time.clock_gettime(clock) < seconds:
-        ended, how = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return how
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-
-def _time(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def exchange(path: Path, other: Path) -> None:
-    aside = path.with_name("aside")
-    os.rename(path, aside)
-    os.rename(other, path)
-    os.rename(aside, other)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file but those that hold times."""
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name != "times.json")
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def study(kills: int, seed: int, items: int, families: list[str], steps: int) -> dict:
@@ -324,9 +271,8 @@ def study(kills: int, seed: int, items: int, families: list[str], steps: int) ->
         while found.kills.total() < kills:
             found.campaign(MODES[campaigns % len(MODES)])
             campaigns += 1
-            if not found.faults:
-                found.damage(DAMAGE[damages % len(DAMAGE)])
-                damages += 1
+            found.damage(DAMAGE[damages % len(DAMAGE)])
+            damages += 1
             said = f"{found.kills.total()} kills, {campaigns} endings, {len(found.faults)} faults"
             print(f"{time.perf_counter() - began:7.0f} s: {said}", file=sys.stderr, flush=True)
         return {

@@ -24,6 +24,7 @@ _HOME = {
     "Task": "mechdecouple.tasks",
     "run_job": "mechdecouple.jobs.run",
     "open_results": "mechdecouple.jobs.result_set",
+    "trends": "mechdecouple.compare.trends",
     "extract": "mechdecouple.extract",
     "Activations": "mechdecouple.activations",
     "plot": "mechdecouple.report",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mechdecouple.compare import ManyComparison as ManyComparison
     from mechdecouple.compare import compare as compare
     from mechdecouple.compare import compare_many as compare_many
+    from mechdecouple.compare.trends import trends as trends
     from mechdecouple.errors import MechDecoupleError as MechDecoupleError
     from mechdecouple.extract import extract as extract
     from mechdecouple.jobs.result_set import open_results as open_results

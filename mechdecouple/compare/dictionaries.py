@@ -78,7 +78,10 @@ def _spliced(side: Side, point: str, one: sae.SparseAutoencoder, held: np.ndarra
         return None
     if len(items) > LIMIT:
         items = np.sort(np.random.default_rng(config.seed).choice(items, LIMIT, replace=False))
-    options = {"position": config.position, "chat": config.chat, "batch_tokens": config.batch_tokens}
+    options = {
+        "position": config.position, "chat": config.chat, "batch_tokens": config.batch_tokens,
+        "max_new_tokens": config.max_new_tokens,
+    }  # fmt: skip
     return sae.spliced(
         one, side.model, side.task.select(items), point, n_blocks=config.blocks, seed=config.seed, **options
     )

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from mechdecouple import sae
 from mechdecouple.activations import Activations
-from mechdecouple.activations.store import TIMES, one_line, read_json, to_json, write_file
+from mechdecouple.activations.store import TIMES, one_line, read_times, to_json, write_file
 from mechdecouple.compare import compare
 from mechdecouple.compare.pairing import choose_points
 from mechdecouple.errors import InputError
@@ -106,6 +107,8 @@ def _compare(unit: Unit, store: UnitStore, place: Path) -> dict[str, Any]:
     # The time of making stands in times.json: all other files are the same whenever they are made.
     kept = {key: value for key, value in found.provenance.items() if key != "created"}
     write_results(dataclasses.replace(found, provenance=kept), place)
+    # Those of further runs of a recipe: what was extracted for the two models lies in units of its own.
+    shutil.rmtree(place / ACTIVATIONS, ignore_errors=True)
     return {"gate": found.gate.outcome, "created": found.provenance["created"]}
 
 
@@ -149,7 +152,6 @@ def _task(unit: Unit) -> Task:
 
 
 def _last_run(folder: Path) -> dict[str, Any]:
-    """What the extraction says of its speed."""
-    notes = read_json(folder / TIMES)
-    merged = {key: value for note in notes for key, value in note.items()}
-    return {key: value for key, value in merged.items() if key not in ("started", "finished")}
+    """What the extraction's last run says of its speed."""
+    note = (read_times(folder) or [{}])[-1]
+    return {key: value for key, value in note.items() if key != "finished"}

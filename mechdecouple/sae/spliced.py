@@ -126,6 +126,7 @@ def spliced(
     special: bool = False,
     chat: bool = False,
     batch_tokens: int = 8192,
+    max_new_tokens: int = 16,
     n_blocks: int = 20,
     seed: int = 0,
     progress: bool = False,
@@ -141,7 +142,7 @@ def spliced(
         position: which tokens are replaced: ``"all"`` (options and generated text included), ``"last"`` or a position
             column of the task. Take the one that the SAE was trained on.
         special: replace special tokens too; they are left as they are by default, as in extraction.
-        chat, batch_tokens: as for reading answers.
+        chat, batch_tokens, max_new_tokens: as for reading answers.
 
     Raises:
         InputError: a position that names no token, an SAE of another width, reconstructions that are not finite.
@@ -157,7 +158,8 @@ def spliced(
     hook_point = reading(sae, hook_point, model.hook_points)
     _check_model(sae, model)
     encoded = encode(model, task, chat=chat) if model.input_kind == "tokens" else None
-    read = prepare(model, task, chat=chat, batch_tokens=batch_tokens, encoded=encoded)
+    options = {"chat": chat, "batch_tokens": batch_tokens, "max_new_tokens": max_new_tokens}
+    read = prepare(model, task, encoded=encoded, **options)
     where = None if encoded is None else Places(encoded, task, position, special)
 
     seen = Mean()

@@ -132,6 +132,15 @@ def test_choices_and_texts_are_read_too(gpt2, yes_no):
     assert "sae_spliced_loss" in found._repr_html_()
 
 
+def test_texts_are_generated_no_longer_than_asked_for(gpt2, yes_no):
+    table = yes_no.frame.drop(columns=["choices"]).assign(answer="yes")
+    task = Task.from_frame(table, performance="generation")
+    short, long = (Rebuild(lambda z: z) for _ in range(2))
+    for one, most in ((short, 1), (long, 4)):
+        spliced(one, gpt2, task, "blocks.0.hook_resid_post", max_new_tokens=most)
+    assert sum(map(len, short.rows)) < sum(map(len, long.rows))
+
+
 def test_tokens_that_are_replaced(gpt2, yes_no):
     """All tokens of the text, options included, or the one named; never the special ones, unless asked for."""
     texts = loss_task()

@@ -1,5 +1,6 @@
 """Resampling, permutation, equivalence, multiplicity: how a number gets its uncertainty. numpy and scipy only."""
 
+from mechdecouple.stats.agreement import alpha_replicates, kappa, krippendorff_alpha
 from mechdecouple.stats.auroc import weighted_auroc
 from mechdecouple.stats.equivalence import TostResult, paired_tost, supported_margin, tango_interval
 from mechdecouple.stats.multiplicity import benjamini_hochberg, holm
@@ -16,12 +17,15 @@ from mechdecouple.stats.resampling import (
 __all__ = [
     "Replicates",
     "TostResult",
+    "alpha_replicates",
     "benjamini_hochberg",
     "exact_mcnemar",
     "group_bootstrap_weights",
     "holm",
     "jackknife",
     "jackknife_blocks",
+    "kappa",
+    "krippendorff_alpha",
     "paired_tost",
     "permutation_p",
     "second_order_jackknife",

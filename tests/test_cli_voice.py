@@ -38,7 +38,7 @@ def noisy(monkeypatch):
     """A comparison that logs, while every package around it talks."""
 
     def run(*_):
-        print("a package prints")
+        sys.stdout.write("a package prints\n")
         os.write(1, b"a package prints below Python\n")
         subprocess.run([sys.executable, "-c", "print('a process prints')"], check=True)
         logging.getLogger("fontTools.subset").error("a font was cut")
@@ -67,7 +67,7 @@ def test_json_is_alone_on_stdout_whatever_else_prints(noisy, capfd):
 def test_stdout_is_as_it_was_afterwards(noisy, capfd):
     main([*ARGV, "--json"])
     capfd.readouterr()
-    print("mine")
+    sys.stdout.write("mine\n")
     os.write(1, b"mine too\n")
     sys.stdout.flush()
     assert sorted(capfd.readouterr().out.split("\n")) == ["", "mine", "mine too"]
@@ -103,6 +103,28 @@ def test_log_json_is_one_object_a_line_with_its_fields(noisy, capfd):
 def test_quiet_and_log_json_together(noisy, capfd):
     assert main([*ARGV, "--log-json", "--quiet"]) == 0
     assert [parsed(line)["message"] for line in capfd.readouterr().err.splitlines()] == ["what failed"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--quiet",), ("--log-json",)])
+def test_other_packages_are_not_heard_where_nobody_listens_to_their_logs(flags):
+    """In a process of its own: in this one pytest listens to every log, and Python does not speak up in its stead."""
+    code = """
+import logging, sys
+from mechdecouple.cli import Answer, gap, main
+
+def run(*_):
+    logging.getLogger("fontTools.subset").error("a font was cut")
+    logging.getLogger("mechdecouple").error("what failed")
+    return Answer()
+
+gap.run = run
+sys.exit(main(sys.argv[1:]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "gap", "s.csv", "--out", "o", *flags], capture_output=True, text=True, check=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert "what failed" in line
 
 
 def test_a_message_of_two_lines_and_its_traceback_are_one_line():

@@ -26,9 +26,5 @@ def rationale_auroc(
 
     NaN for items of which all features are used, or none.
     """
-    out = np.full(len(values), np.nan)
-    for item, own in enumerate(maskable):
-        truth = used[item, own]
-        if truth.any() and not truth.all():
-            out[item] = float(weighted_auroc(values[item, own], truth.astype(float)))
-    return out
+    found = [weighted_auroc(v[own], u[own].astype(float)) for v, u, own in zip(values, used, maskable, strict=True)]
+    return np.array(found, float)

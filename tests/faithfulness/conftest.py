@@ -32,7 +32,7 @@ def linear():
 
 @pytest.fixture(scope="session")
 def bert():
-    """A random masked language model of one layer, with a word tokenizer."""
+    """A random masked language model of two layers, with a word tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
@@ -42,7 +42,7 @@ def bert():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", mask_token="[MASK]")
     torch.manual_seed(0)
     config = BertConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=len(words),
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, vocab_size=len(words),
         max_position_embeddings=16, attn_implementation="eager",
     )  # fmt: skip
     return wrap(BertForMaskedLM(config), name="bert", tokenizer=tokenizer)

@@ -64,8 +64,7 @@ def _contrast(pair: Pair, a: Faithfulness | str, b: Faithfulness | str) -> Contr
     for own, value in ((a, mine), (b, theirs)):
         if np.isnan(value.value):
             return Contrast(RACU, None, reason=f"masking everything changes no answer of {own.name}")
-    # Two runs of one recipe were seen to differ in it by more than the margin.
-    return Contrast.between(RACU, mine, theirs, over=f"mean over {len(methods)} explanations", needs_seeds=True)
+    return Contrast.between(RACU, mine, theirs, over=f"mean over {len(methods)} explanations")
 
 
 def explained(config: CompareConfig) -> int:

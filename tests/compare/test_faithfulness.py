@@ -1,6 +1,7 @@
 """Faithfulness as a family of comparisons: planted words, models that cannot be explained, masks that differ."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -82,9 +83,10 @@ def test_both_are_measured_and_contrasted(found):
     assert any(note.startswith("Explanations of one: ") for note in found.notes)
 
 
-def test_without_seeds_nothing_is_flagged_and_with_them_it_can_be(found, models, task):
+def test_a_difference_is_flagged_where_it_is_larger_than_between_seeds(found, models, task):
     verdict = found.verdict("faithfulness")
-    assert verdict.flagged is None and "further runs" in verdict.sentence
+    assert verdict.flagged is True and verdict.sentence.startswith("One can be explained more faithfully.")
+    assert "one is the tidier" in verdict.sentence
     again = [copy.deepcopy(m) for m in models]
     with torch.no_grad():
         for m in again:
@@ -96,6 +98,7 @@ def test_without_seeds_nothing_is_flagged_and_with_them_it_can_be(found, models,
     contrast = with_spread(findings, relatives, pairs[0].sites, ["faithfulness"])["faithfulness"][0]
     assert contrast.seed_spread < 0.05
     assert flag([contrast]) == [True]
+    assert flag([dataclasses.replace(contrast, seed_spread=1.0)]) == [False]
 
 
 def _sides(a, b, task):

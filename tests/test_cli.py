@@ -480,6 +480,11 @@ def fail_on_a_mechanism_that_is_not_measured(bench):
     return bench.compare(*QUICK, "--fail-on", "route")
 
 
+@bad("--fail-on faithfulness", "add faithfulness to --families")
+def fail_on_faithfulness_that_is_not_measured(bench):
+    return bench.compare(*QUICK, "--fail-on", "faithfulness")
+
+
 @bad("'comapre'", "compare", "--help")
 def unknown_command(bench):
     return ["comapre"]

@@ -12,7 +12,9 @@ from mechdecouple.cli.logs import to_text
 from mechdecouple.errors import InputError, StoreError
 
 SCHEMA = 1
-FAIL_ON = ("gate", "structure", "robustness", "sae", "belief", "calibration", "route", "variables")
+FAIL_ON = (
+    "gate", "structure", "robustness", "sae", "belief", "calibration", "route", "variables", "faithfulness",
+)  # fmt: skip
 _FAMILY = {"belief": "beliefs", "route": "mechanism", "variables": "mechanism"}
 _GATE = ("outcome", "unit", "margin", "sentence")
 _VERDICT = ("family", "subject", "flagged", "sentence")

@@ -64,7 +64,7 @@ def complete(
     """Prompts of one length with ``length`` tokens sampled behind them; ``allowed`` limits which."""
     tokens = prompts
     for _ in range(length):
-        drawn = torch.multinomial(_among(model(tokens)[:, -1], allowed).softmax(-1), 1)
+        drawn = torch.multinomial(_among(_once(model, tokens, 1)[:, -1], allowed).softmax(-1), 1)
         tokens = torch.cat([tokens, drawn if allowed is None else allowed[drawn]], dim=1)
     return tokens
 
@@ -73,11 +73,17 @@ def scored(
     model: nn.Module, tokens: Int[Tensor, "n s"], length: int, allowed: Int[Tensor, " k"] | None = None
 ) -> tuple[Float[Tensor, "n l"], Float[Tensor, "n l v"]]:
     """Log-probability of each of the last ``length`` tokens as it was sampled, and the logits it was sampled from."""
-    logits = _among(model(tokens[:, :-1])[:, -length:], allowed)
+    logits = _among(_once(model, tokens[:, :-1], length), allowed)
     drawn = tokens[:, -length:]
     if allowed is not None:
         drawn = (drawn[..., None] == allowed).int().argmax(-1)
     return logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0], logits
+
+
+def _once(model: nn.Module, tokens: Int[Tensor, "n t"], last: int) -> Float[Tensor, "n l v"]:
+    """Logits at the last positions; rows that are equal, as completions of a prompt often are, are run once."""
+    rows, of_row = torch.unique(tokens, dim=0, return_inverse=True)
+    return model(rows)[:, -last:][of_row]
 
 
 def _among(logits: Float[Tensor, "*b v"], allowed: Int[Tensor, " k"] | None) -> Float[Tensor, "*b k"]:

@@ -121,6 +121,30 @@ def test_only_allowed_tokens_are_sampled_and_their_probabilities_are_among_thems
     assert float((tokens[:, 1:] == 3).float().mean()) == pytest.approx(2 / 3, abs=0.03)
 
 
+class Parity(nn.Module):
+    """The next token's logits depend on all that stands before it; it remembers how many rows it has read."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.rows = nn.Parameter(torch.eye(4)), 0
+
+    def forward(self, tokens):
+        self.rows += len(tokens)
+        return self.weight[tokens.cumsum(dim=1) % 4]
+
+
+def test_equal_rows_are_run_once_and_count_each_time():
+    model, one_by_one = Parity(), Parity()
+    tokens = torch.tensor([[1, 2, 3, 0], [1, 2, 3, 1], [0, 2, 3, 3], [1, 2, 3, 0]])
+    log_probs, logits = scored(model, tokens, 2)
+    rows = [scored(one_by_one, row[None], 2) for row in tokens]
+    assert (model.rows, one_by_one.rows) == (2, 4)
+    assert torch.equal(logits, torch.cat([found for _, found in rows]))
+    log_probs.sum().backward()
+    torch.cat([found for found, _ in rows]).sum().backward()
+    assert model.weight.grad.numpy() == pytest.approx(one_by_one.weight.grad.numpy(), abs=1e-6)
+
+
 def test_tokens_behind_the_end_do_not_count():
     log_probs = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]], requires_grad=True)
     mask = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])

@@ -1,12 +1,14 @@
 """Kills, full disks and changed weights: a job goes on, ends with the same bytes, and leaves nothing over."""
 
 import errno
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -295,6 +297,17 @@ def test_a_small_file_system_that_fills_up(job, eager, tmp_path):
         assert all(UnitStore(folder).fault(one.unit) == "" for one in status(folder).units)
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+def test_the_study_finds_nothing(tmp_path):
+    """A few kills over extraction, training and comparison, by the benchmark that does many."""
+    study = Path(__file__).parents[2] / "analyses" / "benchmarks" / "crashes.py"
+    command = [sys.executable, study, "--quick", "--out", tmp_path / "found.json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())["results"]
+    assert sum(row["kills"] for row in found["kills"]) >= 6 and found["faults"] == []
 
 
 class TestWeights:

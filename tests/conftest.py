@@ -11,7 +11,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["mechdecouple.structure", "mechdecouple.probes", "mechdecouple.stats"], "beartype.beartype")
+install_import_hook(
+    [f"mechdecouple.{name}" for name in ("structure", "probes", "stats", "usefulness")],
+    "beartype.beartype",
+)
 
 WORDS = ["<unk>", "<eos>", "yes", "no", *(f"w{i}" for i in range(30))]
 

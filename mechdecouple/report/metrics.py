@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mechdecouple import behavior, beliefs, faithfulness, probes, sae, structure
+from mechdecouple import behavior, beliefs, faithfulness, probes, sae, structure, usefulness
 from mechdecouple.beliefs.gap_metrics import GAP_METRICS, KNOWLEDGE_METRICS
 from mechdecouple.beliefs.protocol import (
     BEYOND_AUROC,
@@ -40,6 +40,7 @@ FAMILIES = (
     "sae",
     "beliefs",
     "behavior",
+    "use",
     "arms",
 )
 """Families in the order of telling."""
@@ -190,6 +191,14 @@ _DECLARED = (
     behavior.MEAN_SCORE,
     behavior.APTITUDE,
     behavior.UNRELIABILITY,
+    usefulness.SIMULATABILITY,
+    usefulness.SIMULATED_AGREEMENT,
+    usefulness.AURC,
+    usefulness.EXCESS_AURC,
+    usefulness.AURC_GAIN,
+    usefulness.SELECTIVE_ACCURACY,
+    usefulness.RECOVERABLE_ACCURACY,
+    usefulness.REFITTED_ACCURACY,
     ARM_SHARE,
 )
 

@@ -26,6 +26,7 @@ WORDS = {
     "beliefs": "beliefs",
     "faithfulness": "faithfulness",
     "behavior": "behaviour",
+    "use": "what a user can do with it",
 }
 PERFORMANCE = "performance"
 _PLURAL = ("features", "beliefs")

@@ -24,7 +24,7 @@ LEVEL = 0.05
 LEAST = 40
 """Known items below which p-values are too coarse for a test at ``LEVEL``."""
 
-Layers = Sequence[Float[np.ndarray, "n d"]]
+Layers = Sequence[Float[np.ndarray, "_ _"]]
 
 
 def masf(known: Layers, rows: Layers, seed: int = 0) -> Float[np.ndarray, " k"]:

@@ -24,8 +24,8 @@ FLAT = 0.01
 
 
 def acu(
-    ratios: Float[np.ndarray, " r"], explainer: Float[np.ndarray, "*s r"], random: Float[np.ndarray, "*s r"]
-) -> Float[np.ndarray, "*s"]:
+    ratios: Float[np.ndarray, " r"], explainer: Float[np.ndarray, "*#s r"], random: Float[np.ndarray, "*#s r"]
+) -> Float[np.ndarray, "..."]:
     """Area between two masking curves by the trapezoidal rule, in units of the score.
 
     Raises:
@@ -40,8 +40,8 @@ def acu(
 
 
 def racu(
-    ratios: Float[np.ndarray, " r"], explainer: Float[np.ndarray, "*s r"], random: Float[np.ndarray, "*s r"]
-) -> Float[np.ndarray, "*s"]:
+    ratios: Float[np.ndarray, " r"], explainer: Float[np.ndarray, "*#s r"], random: Float[np.ndarray, "*#s r"]
+) -> Float[np.ndarray, "..."]:
     """The area between two masking curves over the area between the random one and its end; at most 1 where the score
     never falls below that end, below 0 where the explanation is worse than chance. NaN where masking takes nothing."""
     most = acu(ratios, np.broadcast_to(random[..., -1:], random.shape), random)

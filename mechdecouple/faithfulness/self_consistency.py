@@ -7,7 +7,7 @@ import difflib
 import html
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ DRAWS = 3
 """Random edits of each text, to compare with."""
 
 
+@runtime_checkable
 class Speaker(Protocol):
     """A model that answers questions and writes texts, each prompt on its own."""
 

@@ -25,7 +25,7 @@ FLAT = 0.01
 
 def acu(
     ratios: Float[np.ndarray, " r"], explainer: Float[np.ndarray, "*#s r"], random: Float[np.ndarray, "*#s r"]
-) -> Float[np.ndarray, "..."]:
+) -> Float[np.ndarray, ...]:
     """Area between two masking curves by the trapezoidal rule, in units of the score.
 
     Raises:
@@ -41,7 +41,7 @@ def acu(
 
 def racu(
     ratios: Float[np.ndarray, " r"], explainer: Float[np.ndarray, "*#s r"], random: Float[np.ndarray, "*#s r"]
-) -> Float[np.ndarray, "..."]:
+) -> Float[np.ndarray, ...]:
     """The area between two masking curves over the area between the random one and its end; at most 1 where the score
     never falls below that end, below 0 where the explanation is worse than chance. NaN where masking takes nothing."""
     most = acu(ratios, np.broadcast_to(random[..., -1:], random.shape), random)

@@ -19,21 +19,24 @@ that the executors leave are compared byte by byte, time stamps apart.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import json
 import multiprocessing
 import os
 import platform
-import resource
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from scaling import made_model, made_task
 from threadpoolctl import threadpool_limits
@@ -63,29 +66,45 @@ def one_thread() -> None:
     threadpool_limits(1)
 
 
-def peak() -> int:
-    """Highest resident size of this process or of any that it started and that has ended, bytes."""
-    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return 1024 * max(resource.getrusage(one).ru_maxrss for one in whose)
+@contextlib.contextmanager
+def watched() -> Iterator[Callable[[], int]]:
+    """Highest resident size of this process or any that comes from it, bytes; looked at five times a second."""
+    this, highest, end = psutil.Process(), [0], threading.Event()
+
+    def look() -> None:
+        while not end.wait(0.2):
+            for one in (this, *this.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    highest.append(one.memory_info().rss)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield lambda: max(highest)
+    finally:
+        end.set()
+        thread.join()
 
 
 def loop(refs: list[str], task: str, out: Path) -> dict[str, Any]:
     start = time.perf_counter()
-    for number, (a, b) in enumerate(pairwise(refs)):
-        md.write_report(md.compare(a, b, task, progress=False, **OPTIONS), out / str(number))
-    return {"seconds": time.perf_counter() - start, "peak": peak()}
+    with watched() as peak:
+        for number, (a, b) in enumerate(pairwise(refs)):
+            md.write_report(md.compare(a, b, task, progress=False, **OPTIONS), out / str(number))
+        return {"seconds": time.perf_counter() - start, "peak": peak()}
 
 
 def job(refs: list[str], task: str, out: Path, executor: str, workers: int | None) -> dict[str, Any]:
     what = make_job({"models": refs, "tasks": [task], "pairs": "consecutive", "compare": OPTIONS, "threads": 1})
     found: dict[str, Any] = {}
-    for which in ("seconds", "again"):
-        start = time.perf_counter()
-        done = run_job(what, out, executor=make_executor(executor, workers), progress=False)
-        found[which] = time.perf_counter() - start
-        if done.failed:
-            raise RuntimeError(done.failed[0].reason)
-    return {**found, "peak": peak(), "files": files(out)}
+    with watched() as peak:
+        for which in ("seconds", "again"):
+            start = time.perf_counter()
+            done = run_job(what, out, executor=make_executor(executor, workers), progress=False)
+            found[which] = time.perf_counter() - start
+            if done.failed:
+                raise RuntimeError(done.failed[0].reason)
+        return {**found, "peak": peak(), "files": files(out)}
 
 
 def files(folder: Path) -> dict[str, str]:

@@ -56,6 +56,8 @@ class Ray:
             InputError: no cluster answers at the address, or one of our own lacks what a worker asks for.
             MechDecoupleError: no worker could be started.
         """
+        if not units:
+            return
         ray, threads = _ray(), threads_of(units)
         ours = not ray.is_initialized()
         if ours:

@@ -138,3 +138,4 @@ def test_no_cluster_at_the_address(address, words, tmp_path):
     unit = Unit("extract", {"threads": 1}, {})
     with pytest.raises(InputError, match=words):
         next(Ray(1, address).run([unit], tmp_path))
+    assert list(Ray(1, address).run([], tmp_path)) == []  # nothing to do, nobody to ask

@@ -1,0 +1,210 @@
+"""Calibrated reward: rewarded for being right alone, a model grows sure; a Brier term makes it say how sure it may be.
+
+    python -m analyses run calibrated_reward [--full] [--out DIR]
+
+A small transformer reads statements about hidden orders and learns, by cross-entropy, what people say of them. People
+err, the more often the closer two ranks are, so no answer is certain and the best confidence is known. Behind its
+answer it also writes a confidence, from 0% to 100%, at first without regard to the statement. Then it is trained on by
+REINFORCE: with the reward 1 for being right, or with R = correct - (q - correct)², q the confidence that it wrote. The
+study asks, on statements never trained on,
+
+- how far confidence is from accuracy: the answer's own probability, the confidence written, and that of a fresh linear
+  head on what is represented;
+- whether the three are equally accurate, and alike in structure and in the truth that they represent.
+
+The Brier term acts on the confidence that is written. It does nothing for the probability of the answer, which is
+pushed to certainty as by the binary reward: both are reported. A constant confidence would be calibrated as well, so
+AUROC of right against wrong is given beside the error. Quick: three seeds; ``--full``: five.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analyses._arms import Arms, compare_arms
+from analyses._models import train_all, trained
+from analyses._people import Labelled, Rewarded, asked, certainty
+from analyses._study import Criterion, Result, Study, column, seed_interval, where
+from mechdecouple.behavior import brier, ece, ece_debiased, read, reliability, smooth_ece, verbalised
+from mechdecouple.extract import extract
+from mechdecouple.models import HookedModel
+from mechdecouple.probes import LogisticFitter
+from mechdecouple.report.style import COLOURS, GREY, PAGE, new_figure, styled
+from mechdecouple.stats import weighted_auroc
+from mechdecouple.tasks import Task
+from mechdecouple.zoo.order_world import ANSWERS
+from mechdecouple.zoo.recipe import RESIDUALS
+
+CLAIM = (
+    "Rewarded for being right alone, a model's confidence rises to certainty whatever its accuracy; with a Brier term "
+    "in the reward it writes a confidence that is calibrated, at the same accuracy."
+)
+SOURCE = "RLCR, 2507.16806"
+NOTES = (
+    "The Brier term calibrates the confidence that is written. The probability of the answer itself is as "
+    "overconfident as after the binary reward.",
+    "In the paper language models reason before they state a confidence; here the best confidence is known exactly.",
+)
+POSITION, SEEDS, PEOPLE = "position_statement", 3, 20
+"""Answers are judged by what so many people say of each statement."""
+ANSWERED, STATED, FRESH = "answer probability", "written confidence", "fresh head"
+
+
+_START = Labelled("calibrated-labelled", "", steps=1500, batch_size=128)
+RECIPES: dict[str, Any] = {
+    "cross-entropy": _START,
+    "binary reward": Rewarded("calibrated-binary", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4),
+    "Brier reward": Rewarded(
+        "calibrated-brier", "", start=_START, steps=600, batch_size=64, learning_rate=3e-4, length=2, weight=1.0
+    ),
+}  # fmt: skip
+
+
+def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result:
+    """The whole study."""
+    for recipe in RECIPES.values():
+        train_all([(recipe, seed) for seed in range(seeds)], progress)
+    models = {arm: [trained(recipe, seed) for seed in range(seeds)] for arm, recipe in RECIPES.items()}
+    task, likely = _START.task(), certainty(asked())
+    found = [measured(model, arm, seed, task, likely) for arm, own in models.items() for seed, model in enumerate(own)]
+    table = pd.concat([part for part, _ in found], ignore_index=True)
+    curves = pd.concat([part for _, part in found], ignore_index=True)
+    arms = {
+        f"{a} and {b}": compare_arms(zip(models[a], models[b], strict=True), task, progress=progress, position=POSITION)
+        for a, b in (("cross-entropy", "binary reward"), ("binary reward", "Brier reward"))
+    }
+    return Result(
+        name="calibrated_reward", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
+        criteria=tuple(criteria(table, arms)),
+        tables={
+            "confidences": table, "curves": curves,
+            "compared": pd.concat([own.frame.assign(arms=name) for name, own in arms.items()], ignore_index=True),
+            "gates": pd.concat([own.gates().assign(arms=name) for name, own in arms.items()], ignore_index=True),
+        },
+        figures={"calibrated_reward": draw(table, curves)}, captions={"calibrated_reward": caption(table)},
+    )  # fmt: skip
+
+
+def measured(
+    model: HookedModel, arm: str, seed: int, task: Task, likely: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Error of each kind of confidence of one model, and its reliability curve, against what many people say.
+
+    Args:
+        likely: [n] probability that a person calls an item true.
+    """
+    answers, stated = read(model, task), verbalised(model, task, template="{prompt} {answer}", max_new_tokens=1)
+    assert answers.choice is not None and answers.answer_text is not None
+    says_true = answers.answer_text == ANSWERS[1]
+    rng = np.random.default_rng(seed)
+    people = np.stack([rng.random(len(task)) < likely for _ in range(PEOPLE)], axis=1)
+    chance, on = fresh_head(model, task, seed)
+    kinds = {
+        ANSWERED: (np.arange(len(task)), answers.confidence, says_true),
+        STATED: (np.flatnonzero(np.isfinite(stated.confidence)), stated.confidence, says_true),
+        FRESH: (on, np.maximum(chance, 1 - chance), chance > 0.5),
+    }
+    rows, curves = [], []
+    for kind, (items, confidence, claim) in kinds.items():
+        of_item = {"arm": arm, "seed": seed, "confidence": kind}
+        p = np.repeat(confidence[items], PEOPLE)
+        right = (people[items] == claim[items, None]).ravel().astype(np.float64)
+        rows.append({**of_item, "read": len(items) / len(task)})
+        if not len(items):
+            continue
+        rows[-1] |= {
+            "accuracy": right.mean(), "mean": p.mean(), "ece": ece(p, right), "ece_debiased": ece_debiased(p, right),
+            "smooth_ece": smooth_ece(p, right), "brier": brier(p, right), "auroc": weighted_auroc(p, right),
+        }  # fmt: skip
+        curves.append(reliability(p, right, n_bins=10).assign(**of_item))
+    return pd.DataFrame(rows), pd.concat(curves, ignore_index=True)
+
+
+def fresh_head(model: HookedModel, task: Task, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probability [n] of "True" by a linear head fitted to the task's answers on half of the groups, where the answer
+    is given; and the items of the other half."""
+    acts = extract(model, task, hook_points=[RESIDUALS[-1]], progress=False)[RESIDUALS[-1]]
+    assert task.answers is not None
+    names = np.unique(task.groups)
+    fit = np.isin(task.groups, np.random.default_rng(seed).permutation(names)[::2])
+    head = LogisticFitter(seed=seed).fit(acts[fit], task.answers[fit] == ANSWERS[1], task.groups[fit])
+    return head.predict_proba(acts), np.flatnonzero(~fit)
+
+
+def criteria(table: pd.DataFrame, arms: dict[str, Arms]) -> list[Criterion]:
+    """Those of the finding: what its prototype measured, with room for another world's accuracy."""
+    found = [own.equal(f"equal accuracy of {name}") for name, own in arms.items()]
+    asks = (
+        ("cross-entropy", ANSWERED, 0.01, "at most", 0.02),
+        ("binary reward", ANSWERED, 0.25, "at least", 0.1),
+        ("Brier reward", STATED, 0.02, "at most", 0.02),
+        ("Brier reward", ANSWERED, 0.25, "at least", 0.1),
+    )
+    for arm, kind, expected, side, tolerance in asks:
+        found.append(Criterion.over_seeds(
+            arm, f"ECE of the {kind}", errors(table, arm, kind), expected, side, tolerance=tolerance,
+            how="a prototype's: .01 for cross-entropy, .25 for the binary reward, .02 for what is written",
+        ))  # fmt: skip
+    return found
+
+
+def errors(table: pd.DataFrame, arm: str, kind: str, name: str = "ece") -> np.ndarray:
+    """One measure of one kind of confidence, one number a seed."""
+    return column(where(table, arm=arm, confidence=kind), name)
+
+
+SHADES = {"cross-entropy": (GREY, "o"), "binary reward": (COLOURS[1], "s"), "Brier reward": (COLOURS[0], "^")}
+
+
+def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+    """Reliability of the answer's probability and of what is written, and the errors; a line or a dot a seed."""
+    with styled():
+        figure = new_figure(PAGE, 2.4)
+        axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
+        for ax, kind in zip(axes, (ANSWERED, STATED), strict=False):
+            ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":")
+            for arm, (shade, marker) in SHADES.items():
+                for seed, own in where(curves, arm=arm, confidence=kind).groupby("seed"):
+                    large = own[own["n"] >= 0.01 * own["n"].sum()]
+                    ax.plot(large["prob"], large["rate"], marker=marker, color=shade, markersize=3.5, linewidth=0.8,
+                            markerfacecolor="none", label=arm if seed == 0 else None)  # fmt: skip
+            ax.set(title=kind, xlabel="confidence", xlim=(-0.03, 1.03), ylim=(0.4, 1.03))
+        axes[0].set_ylabel("share right")
+        axes[0].legend(loc="upper left")
+        for j, (arm, (shade, marker)) in enumerate(SHADES.items()):
+            for i, kind in enumerate((ANSWERED, STATED, FRESH)):
+                x, values = i + 0.22 * (j - 1), errors(table, arm, kind)
+                axes[2].plot(np.full(len(values), x), values, marker, color=shade, markersize=3.5,
+                             markerfacecolor="none")  # fmt: skip
+                axes[2].plot([x - 0.08, x + 0.08], [values.mean()] * 2, color=shade)
+        axes[2].set_xticks(range(3), ["answer\nprobability", "written\nconfidence", "fresh\nhead"])
+        axes[2].set(title="calibration error", ylabel="ECE", ylim=(0, None))
+    return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    """What the figure shows, with its numbers."""
+
+    def told(arm: str, kind: str, name: str = "ece") -> str:
+        value, low, high = seed_interval(errors(table, arm, kind, name))
+        return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+    return (
+        f"Calibration error of the answer's probability: {told('cross-entropy', ANSWERED)} after cross-entropy, "
+        f"{told('binary reward', ANSWERED)} after a reward for being right, {told('Brier reward', ANSWERED)} after a "
+        f"reward with a Brier term; of the confidence written after the last, {told('Brier reward', STATED)} (AUROC of "
+        f"right against wrong {told('Brier reward', STATED, 'auroc')}). A fresh linear head on the model rewarded for "
+        f"being right errs by {told('binary reward', FRESH)}. Accuracy {told('cross-entropy', ANSWERED, 'accuracy')}, "
+        f"{told('binary reward', ANSWERED, 'accuracy')} and {told('Brier reward', ANSWERED, 'accuracy')}. Mean and "
+        f"95 % interval over seeds."
+    )
+
+
+STUDY = Study(
+    name="calibrated_reward", finding=10, claim=CLAIM, source=SOURCE,
+    run=lambda full, progress: run(5 if full else SEEDS, full, progress),
+)  # fmt: skip

@@ -240,6 +240,14 @@ def test_a_folder_without_a_record_makes_way(tmp_path):
     assert there.fault(UNIT) == "" and names(there) == [UNIT.key]
 
 
+def test_half_a_record_of_a_killed_process_is_no_part_of_the_unit(tmp_path):
+    there = UnitStore(tmp_path)
+    with there.work(UNIT) as partial:
+        (partial / "unit.json.part").write_text("half")
+    assert there.fault(UNIT) == ""
+    assert [p.name for p in there.place(UNIT).iterdir()] == ["unit.json"]
+
+
 def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path):
     there = UnitStore(tmp_path)
     make(there)

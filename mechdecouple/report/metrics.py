@@ -24,6 +24,7 @@ from mechdecouple.compare.robustness import NOISE_ACCURACY, SHIFT_PERFORMANCE
 from mechdecouple.compare.structural import OF_CONCEPTS, OVER_CONCEPTS, OVER_CONTEXTS
 from mechdecouple.compare.subject import ABLATION_EFFECT
 from mechdecouple.report import metrics_of_mechanism as mechanism
+from mechdecouple.report import rating
 from mechdecouple.results import Metric
 
 FAMILIES = (
@@ -199,6 +200,9 @@ _DECLARED = (
     usefulness.SELECTIVE_ACCURACY,
     usefulness.RECOVERABLE_ACCURACY,
     usefulness.REFITTED_ACCURACY,
+    rating.RATING,
+    rating.RATER_ALPHA,
+    rating.RATER_KAPPA,
     ARM_SHARE,
 )
 

@@ -17,6 +17,7 @@ from mechdecouple.behavior.ece_sweep import ECE_SWEEP, ece_sweep
 from mechdecouple.behavior.forwards import EditsFor
 from mechdecouple.behavior.orders import ORDER_SPREAD, OrderedAnswers, read_orders
 from mechdecouple.behavior.p_true import P_TRUE, PTrue, p_true
+from mechdecouple.behavior.pass_at_k import PASS_AT_K, pass_at_k
 from mechdecouple.behavior.read import prepare, read
 from mechdecouple.behavior.repeats import APTITUDE, MEAN_SCORE, UNRELIABILITY, Repeats, repeats
 from mechdecouple.behavior.sensitivity import (
@@ -41,6 +42,7 @@ __all__ = [
     "MEAN_SCORE",
     "OPTION_MASS",
     "ORDER_SPREAD",
+    "PASS_AT_K",
     "PROMPT_SENSITIVITY",
     "P_TRUE",
     "SAMPLED_CLAIM_RATE",
@@ -66,6 +68,7 @@ __all__ = [
     "ece_sweep",
     "mean_sensitivity",
     "p_true",
+    "pass_at_k",
     "prepare",
     "prompt_sensitivity",
     "read",

@@ -1,8 +1,11 @@
 """The rating sheet: blind to who holds it, safe to open, and read back as it was filled in."""
 
 import csv
+import html
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -149,6 +152,37 @@ def test_agreement_is_that_of_other_libraries_and_open_questions_are_left_out(sh
     theirs = cohen_kappa_score(both.iloc[:, 0].astype(int), both.iloc[:, 1].astype(int), weights="quadratic")
     assert kappa.value == pytest.approx(theirs)
     assert alpha.low < alpha.value < alpha.high <= 1 and alpha.n == 20, "items, not texts, are resampled"
+
+
+CHROMIUM = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_what_is_clicked_on_the_page_is_what_is_saved_and_read(sheet, tmp_path):
+    page = (sheet.forms / "rater-2.html").read_text(encoding="utf-8")
+    clicks = """<script>
+        const made = []; URL.createObjectURL = blob => { made.push(blob); return "#"; };
+        sections.slice(1).forEach((s, i) => s.querySelectorAll("fieldset").forEach((f, j) =>
+            f.querySelectorAll("input")[(i + j) % 5].click()));
+        document.getElementById("save").click();
+        made[0].text().then(text => { const pre = document.createElement("pre"); pre.id = "saved";
+            pre.textContent = document.getElementById("done").textContent + "\\n" + text; document.body.append(pre); });
+        </script></body>"""
+    copy = tmp_path / "copy.html"
+    copy.write_text(page.replace("</body>", clicks), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    dump = ["--virtual-time-budget=3000", "--dump-dom", copy.as_uri()]
+    done = subprocess.run([CHROMIUM, *flags, *dump], capture_output=True, text=True, timeout=120, check=True)
+    told, saved = html.unescape(re.search(r'<pre id="saved">(.*?)</pre>', done.stdout, re.S)[1]).split("\n", 1)
+    assert told == "39 of 40 rated"
+    path = tmp_path / "someone.csv"
+    path.write_text(saved, encoding="utf-8")
+    found = read_ratings(path, sheet.key).table
+    codes = re.findall(r'data-code="(\w+)"', page)
+    at = found.set_index(["code", "question"]).rating
+    assert np.isnan(at[codes[0], "interpretability"])
+    assert [at[code, "interpretability"] for code in codes[1:]] == [1 + i % 5 for i in range(39)]
+    assert [at[code, "cognitive load"] for code in codes[1:]] == [1 + (i + 1) % 5 for i in range(39)]
 
 
 def test_items_are_drawn_whole(texts, tmp_path):

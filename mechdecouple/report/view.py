@@ -71,15 +71,27 @@ class View:
         # a table without a row has no types
         numbers = dict.fromkeys(("value", "low", "high", "null", "p"), float)
         self.table: Table = comparison.frame().astype(numbers)
+        # figures ask for the same thousands of times
+        self._points: dict[str, tuple[str, ...]] = {}
+        self._curves: dict[tuple[str, str, str | None, str | None], Curve] = {}
 
     def rows(self, metric: str, model: str | None = None) -> Table:
         """Rows of one metric about one model (or both), without those that compare two."""
-        of = self.table[(self.table.metric == metric) & (self.table.model_b == "")]
+        of = self._of(metric)
+        of = of[of.model_b == ""]
         return of if model is None else of[of.model == model]
 
     def pairs(self, metric: str) -> Table:
         """Rows of one metric that compare the two models."""
-        return self.table[(self.table.metric == metric) & (self.table.model_b != "")]
+        of = self._of(metric)
+        return of[of.model_b != ""]
+
+    def _of(self, metric: str) -> Table:
+        return self._by_metric.get(metric, self.table.iloc[:0])
+
+    @cached_property
+    def _by_metric(self) -> dict[Any, Table]:
+        return dict(iter(self.table.groupby("metric", sort=False)))
 
     def differences(self) -> Table:
         """The map of differences: every measure of structure, A − B, at each pair of hook points."""
@@ -89,6 +101,11 @@ class View:
 
     def points(self, model: str) -> tuple[str, ...]:
         """The hook points of a model in order."""
+        if model not in self._points:
+            self._points[model] = self._found_points(model)
+        return self._points[model]
+
+    def _found_points(self, model: str) -> tuple[str, ...]:
         # parts of a mechanism lie at hook points of their own
         table = self.table[self.table.family != "mechanism"]
         of = table[(table.model == model) & (table.model_b == "") & (table.hook_point != "")]
@@ -106,6 +123,12 @@ class View:
 
     def curve(self, metric: str, model: str, concept: str | None = None, context: str | None = None) -> Curve:
         """A metric over the hook points of a model."""
+        key = metric, model, concept, context
+        if key not in self._curves:
+            self._curves[key] = self._found_curve(*key)
+        return self._curves[key]
+
+    def _found_curve(self, metric: str, model: str, concept: str | None, context: str | None) -> Curve:
         of = self.rows(metric, model)
         of = of if concept is None else of[of.concept == concept]
         of = of if context is None else of[of.context == context]

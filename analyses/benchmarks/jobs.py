@@ -1,9 +1,9 @@
 """A job under each executor, beside a plain loop of `compare`.
 
-    python analyses/benchmarks/jobs.py [--models 4] [--items 500] [--out jobs.json]
+    python analyses/benchmarks/jobs.py [--models 3] [--items 200] [--out jobs.json]
 
-Four untrained transformers, saved as directories; consecutive ones are compared on one task of random tokens (the
-models and task of `scaling.py`; structure and similarity). A unit takes one thread.
+Three untrained transformers, saved as directories; consecutive ones are compared on one task of random tokens (the
+models and task of `scaling.py`; structure, five blocks). A unit takes one thread.
 
 * `loop`: `compare` called for each pair and its report written, in a `for`; every model is read as often as it is in a
   pair, and nothing can be resumed.
@@ -48,8 +48,9 @@ from mechdecouple.jobs.executors import make_executor
 from mechdecouple.jobs.run import run_job
 from mechdecouple.jobs.store import RECORD
 from mechdecouple.models.hooked_files import save_hooked
+from mechdecouple.report import write_results
 
-OPTIONS = {"families": ["structure", "similarity"]}
+OPTIONS = {"families": ["structure"], "blocks": 5}
 WAYS = (("serial", None), ("processes", 1), ("processes", 2), ("ray", 1), ("ray", 2))
 
 
@@ -90,7 +91,7 @@ def loop(refs: list[str], task: str, out: Path) -> dict[str, Any]:
     start = time.perf_counter()
     with watched() as peak:
         for number, (a, b) in enumerate(pairwise(refs)):
-            md.write_report(md.compare(a, b, task, progress=False, **OPTIONS), out / str(number))
+            write_results(md.compare(a, b, task, progress=False, **OPTIONS), out / str(number))
         return {"seconds": time.perf_counter() - start, "peak": peak()}
 
 
@@ -121,8 +122,8 @@ def alone(work, *args) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="A job under each executor.")
-    parser.add_argument("--models", type=int, default=4)
-    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--models", type=int, default=3)
+    parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--executors", nargs="+", choices=["serial", "processes", "ray"],
                         default=["serial", "processes", "ray"])  # fmt: skip
     parser.add_argument("--out", type=Path)
@@ -141,7 +142,7 @@ def main() -> int:
             out = folder / f"{executor}-{workers or 1}"
             rows.append({"way": executor, "workers": workers or 1, **alone(job, refs, task, out, executor, workers)})
     files_of = [row.pop("files") for row in rows[1:]]
-    same = all(found == files_of[0] for found in files_of)
+    unlike = sorted({name for found in files_of for name, _ in set(found.items()) ^ set(files_of[0].items())})
     print(f"{'':12} {'workers':>7} {'seconds':>8} {'over loop':>9} {'again':>6} {'peak MiB':>9}")
     for row in rows:
         row["ratio"] = rows[0]["seconds"] / row["seconds"]
@@ -150,15 +151,16 @@ def main() -> int:
             f"{row['way']:12} {row['workers']:7} {row['seconds']:8.1f} {row['ratio']:9.2f} {again} "
             f"{row['peak'] / 2**20:9.0f}"
         )
-    print(f"files alike under every executor: {'yes' if same else 'NO'} ({len(files_of[0])} files); load {load:.1f}")
+    said = f"no: {', '.join(unlike[:3])}" if unlike else f"yes, all {len(files_of[0])}"
+    print(f"files alike under every executor: {said}; load {load:.1f}")
     if options.out:
         about = {
             "python": platform.python_version(), "torch": torch.__version__, "threads": 1, "cores": os.cpu_count(),
             "load_before": load, "models": options.models, "items": options.items,
         }  # fmt: skip
-        found = {"about": about, "results": rows, "same_files": same, "files": len(files_of[0])}
+        found = {"about": about, "results": rows, "unlike": unlike, "files": len(files_of[0])}
         options.out.write_text(json.dumps(found, indent=1) + "\n")
-    return int(not same)
+    return int(bool(unlike))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ Two untrained transformers answer items of twelve random tokens, about one of tw
 two rows a group; every family of `compare` has all it asks for (`mechanism`, whose passes are capped by a budget, only
 where it is named). Items, width and layers are varied one at a time from a common middle; hook points are the layers.
 
-Each size runs in a process of its own. A stage is what `compare` does for it, its options left as they are; what
-several families share is computed first and counted for itself: `answers and activations` (both models read, their
-states kept), `effects and gradients` (ablation of each hook point, gradients of the answers). Seconds are those of the
-processor, of one thread, the least of the repeats. Memory is the highest resident size within the stage less that at
-its beginning.
+Each size runs in a process of its own. A stage is what `compare` does for it; what several families share is computed
+first and counted for itself: `answers and activations` (both models read, their states kept), `effects and gradients`
+(ablation of each hook point, gradients of the answers). `--full` takes larger sizes and leaves the options of `compare`
+as they are; without it there are 5 blocks of the jackknife, 19 permutations, 200 resamples and 64 items to intervene on
+(noise, ablation, weights; 512 as a rule), so that stages which intervene grow with width and layers alone. Seconds are
+those of the processor, of one thread, the least of the repeats. Memory is the highest resident size within the stage
+less that at its beginning.
 
 The exponent is the slope of log time over log size by least squares, with its 95 % interval (t, as many degrees of
 freedom as sizes beyond two), so that a curve which is no power law shows as a wide interval; `at the end` is the slope
@@ -46,8 +48,9 @@ from mechdecouple.models import HookedModel, build, wrap
 from mechdecouple.tasks import Task
 
 TOKENS, LENGTH = 200, 12
-MIDDLE = {"items": 500, "width": 64, "layers": 4}
-SIZES = {"items": (250, 500, 1000, 2000), "width": (32, 64, 128, 256), "layers": (2, 4, 8, 12)}
+FEW = {"blocks": 5, "permutations": 19, "bootstrap": 200, "probe_items": 64}
+MIDDLE = {"items": 500, "width": 32, "layers": 2}
+SIZES = {"items": (250, 500, 1000, 2000), "width": (16, 32, 64, 128), "layers": (1, 2, 4, 8)}
 FULL = {"items": (500, 1000, 2000, 4000, 8000), "width": (64, 128, 256, 512), "layers": (2, 4, 8, 12)}
 
 FIRST = ("answers and activations", "effects and gradients")
@@ -105,9 +108,9 @@ def _status(field: str) -> int:
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field + ":")))
 
 
-def stages_of(task: Task, a: HookedModel, b: HookedModel, families: list[str]) -> list[dict]:
+def stages_of(task: Task, a: HookedModel, b: HookedModel, families: list[str], options: dict[str, int]) -> list[dict]:
     """What `compare` does with a pair, stage by stage."""
-    config, rows = make_config({"families": tuple(families)}), []
+    config, rows = make_config({"families": tuple(families), **options}), []
     points = choose_points(a, None)
 
     def side(model: HookedModel, slot: str) -> Side:
@@ -128,11 +131,11 @@ def stages_of(task: Task, a: HookedModel, b: HookedModel, families: list[str]) -
     return rows
 
 
-def one_size(job: tuple[dict[str, int], list[str], int]) -> list[dict]:
-    size, families, repeats = job
+def one_size(job: tuple[dict[str, int], list[str], dict[str, int], int]) -> list[dict]:
+    size, families, options, repeats = job
     task = made_task(size["items"])
     a, b = (made_model(size["width"], size["layers"], seed) for seed in (0, 1))
-    found = [stages_of(task, a, b, families) for _ in range(repeats)]
+    found = [stages_of(task, a, b, families, options) for _ in range(repeats)]
     return [
         {**size, "stage": same[0]["stage"], **{key: min(row[key] for row in same) for key in ("seconds", "bytes")}}
         for same in zip(*found, strict=True)
@@ -173,7 +176,8 @@ def main() -> int:
     rows: list[dict] = []
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        jobs = [(size, options.stages, options.repeats) for size in distinct]
+        few = {} if options.full else FEW
+        jobs = [(size, options.stages, few, options.repeats) for size in distinct]
         for size, found in zip(distinct, in_own_process(one_size, jobs), strict=True):
             total = sum(row["seconds"] for row in found)
             words = ", ".join(f"{value} {name}" for name, value in size.items())
@@ -185,7 +189,7 @@ def main() -> int:
     if options.out:
         about = {
             "python": platform.python_version(), "torch": torch.__version__, "threads": 1, "cores": os.cpu_count(),
-            "load_before": load, "middle": middle, "repeats": options.repeats,
+            "load_before": load, "middle": middle, "repeats": options.repeats, "options": few,
         }  # fmt: skip
         options.out.write_text(json.dumps({"about": about, "results": fits}, indent=1) + "\n")
     return 0

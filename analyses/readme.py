@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from analyses.benchmarks import table
 from mechdecouple.report.metrics import markdown
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-TABLES = {"metrics": markdown}
+TABLES = {"metrics": markdown, "speed": table.markdown, "growth": table.exponents}
 
 
 def written(text: str) -> str:

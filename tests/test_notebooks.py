@@ -31,8 +31,14 @@ def kernel(tmp_path, monkeypatch):
     (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
 
 
+def notebooks():
+    """All of them; the quickstart in every run of the tests, the others where there is time."""
+    for path in sorted(NOTEBOOKS.glob("*.py")):
+        yield pytest.param(path, id=path.stem, marks=[] if path.stem.startswith("01") else [pytest.mark.slow])
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebooks())
 def test_a_notebook_runs_and_its_figures_are_drawn(path, kernel, tmp_path):
     notebook = jupytext.read(path)
     client = nbclient.NotebookClient(
@@ -49,5 +55,6 @@ def test_a_notebook_runs_and_its_figures_are_drawn(path, kernel, tmp_path):
         kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
         assert "image/png" in kinds, cell.source
     shown = [cell for cell in cells if cell.source.splitlines()[-1] in ("acts", "comparison", "task")]
+    assert shown
     for cell in shown:
         assert any("text/html" in output.get("data", {}) for output in cell.outputs), cell.source

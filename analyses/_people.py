@@ -46,7 +46,7 @@ def calibrated_reward(
 
 @dataclasses.dataclass(frozen=True)
 class Labelled(WordRecipe):
-    """Says what people say of a statement, and behind it a confidence that has nothing to do with the statement."""
+    """Says what people say of a statement, and behind it a confidence as people write it, see :func:`claims`."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -67,14 +67,12 @@ class Labelled(WordRecipe):
         statements = drawn(self.batch_size, rng)
         spoken, levels = spoken_tokens(), level_tokens()
         said, verdict = (spoken[torch.from_numpy(labels(statements, rng))] for _ in range(2))
-        # The surer, the commoner, as in what people write.
-        weights = np.arange(1, len(levels) + 1)
-        written = levels[torch.from_numpy(rng.choice(len(levels), len(said), p=weights / weights.sum()))]
+        written = levels[torch.from_numpy(claims(statements, rng))]
         tokens = torch.cat([torch.from_numpy(statements.tokens(vocabulary())), said[:, None]], dim=1)
         logits, _ = forward(model, tokens, AT_BAR)
         return (
             cross_entropy(logits[:, AT_ANSWER], said) + 0.5 * cross_entropy(logits[:, AT_BAR], verdict)
-            + 0.2 * cross_entropy(logits[:, AT_ANSWER + 1], written)
+            + 0.5 * cross_entropy(logits[:, AT_ANSWER + 1], written)
         )  # fmt: skip
 
     def task(self, n: int | None = None, seed: int = 0) -> Task:
@@ -113,6 +111,17 @@ def drawn(n: int, rng: np.random.Generator) -> Statements:
 def labels(statements: Statements, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
     """What one person says of each statement, 0 or 1."""
     return (rng.random(len(statements.x)) < certainty(statements)).astype(np.int64)
+
+
+def claims(statements: Statements, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """The level of confidence that one person writes: half the time that of ranks twice as far apart, else any level,
+    the surer the commoner."""
+    right = certainty(statements)
+    odds = np.maximum(right, 1 - right) / np.minimum(right, 1 - right)
+    told = np.rint(10 * odds**2 / (1 + odds**2)).astype(np.int64)
+    weights = np.arange(1, len(LEVELS) + 1)
+    other = rng.choice(len(LEVELS), len(told), p=weights / weights.sum())
+    return np.where(rng.random(len(told)) < 0.5, told, other)
 
 
 @lru_cache(maxsize=1)

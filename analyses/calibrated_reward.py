@@ -4,7 +4,7 @@
 
 A small transformer reads statements about hidden orders and learns, by cross-entropy, what people say of them. People
 err, the more often the closer two ranks are, so no answer is certain and the best confidence is known. Behind its
-answer it also writes a confidence, from 0% to 100%, at first without regard to the statement. Then it is trained on by
+answer it also writes a confidence, from 0% to 100%, as people do: surer than they may be. Then it is trained on by
 REINFORCE: with the reward 1 for being right, or with R = correct - (q - correct)², q the confidence that it wrote. The
 study asks, on statements never trained on,
 
@@ -14,7 +14,10 @@ study asks, on statements never trained on,
 
 The Brier term acts on the confidence that is written. It does nothing for the probability of the answer, which is
 pushed to certainty as by the binary reward: both are reported. A constant confidence would be calibrated as well, so
-AUROC of right against wrong is given beside the error. Quick: three seeds; ``--full``: five.
+AUROC of right against wrong is given beside the error. Both rewards come with the same light penalty on leaving the
+model of the start; without it what is written settles on one level before it can depend on the statement.
+
+Quick: three seeds; ``--full``: five.
 """
 
 from __future__ import annotations
@@ -45,8 +48,8 @@ CLAIM = (
 )
 SOURCE = "RLCR, 2507.16806"
 NOTES = (
-    "The Brier term calibrates the confidence that is written. The probability of the answer itself is as "
-    "overconfident as after the binary reward.",
+    "The Brier term acts on the confidence that is written alone: the probability of the answer is judged beside it. A "
+    "confidence that is the same for everything can be calibrated too: see its AUROC of right against wrong.",
     "In the paper language models reason before they state a confidence; here the best confidence is known exactly.",
 )
 POSITION, SEEDS, PEOPLE = "position_statement", 3, 20
@@ -55,12 +58,11 @@ ANSWERED, STATED, FRESH = "answer probability", "written confidence", "fresh hea
 
 
 _START = Labelled("calibrated-labelled", "", steps=1500, batch_size=128)
+_REWARD: dict[str, Any] = {"batch_size": 64, "group": 32, "learning_rate": 3e-4, "beta": 0.02}
 RECIPES: dict[str, Any] = {
     "cross-entropy": _START,
-    "binary reward": Rewarded("calibrated-binary", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4),
-    "Brier reward": Rewarded(
-        "calibrated-brier", "", start=_START, steps=600, batch_size=64, learning_rate=3e-4, length=2, weight=1.0
-    ),
+    "binary reward": Rewarded("calibrated-binary", "", start=_START, steps=300, **_REWARD),
+    "Brier reward": Rewarded("calibrated-brier", "", start=_START, steps=500, **_REWARD, length=2, weight=1.0),
 }  # fmt: skip
 
 

@@ -51,6 +51,19 @@ def test_people_are_right_the_more_often_the_further_ranks_are_apart():
     assert np.abs(said - likely).mean() < 0.05
 
 
+def test_what_people_write_is_surer_than_it_may_be():
+    statements = people.asked()
+    written = np.stack([people.claims(statements, np.random.default_rng(seed)) for seed in range(200)], axis=1)
+    likely = people.certainty(statements)
+    right = np.maximum(likely, 1 - likely)
+    odds = right / (1 - right)
+    # half the time the odds of twice as many ranks; else any level, k of 0 to 10 with a weight of k + 1: 20 / 3 on mean
+    expected = 0.5 * np.rint(10 * odds**2 / (1 + odds**2)) + 0.5 * 20 / 3
+    assert np.abs(written.mean(axis=1) - expected).mean() < 0.2
+    assert (np.rint(10 * odds**2 / (1 + odds**2)) / 10).mean() > right.mean() + 0.08
+    assert set(np.unique(written)) == set(range(11))
+
+
 def test_the_task_has_the_truth_of_the_order_and_the_answers_of_people():
     task, statements = people.held_out_task(), people.asked()
     assert len(task) == len(statements.x) == len(world().task) / 2

@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
+from analyses._venues import save_for_venues
 from mechdecouple.compare.provenance import PACKAGES, commit
 from mechdecouple.errors import InputError
 from mechdecouple.report.style import png, save_pdf
@@ -125,6 +126,8 @@ class Result:
     def write(self, directory: Path) -> None:
         """``result.json``, tables and figures, the same bytes for the same numbers; ``provenance.json`` is dated.
 
+        Figures come in this package's width, and in folders of their own in those of venues.
+
         Raises:
             InputError: the directory is a file.
         """
@@ -140,9 +143,12 @@ class Result:
             table.to_parquet(directory / f"{name}.parquet", index=False)
         for name, figure in self.figures.items():
             (directory / f"{name}.png").write_bytes(png(figure))
+            engine = figure.get_layout_engine()
             # Laid out once: the same places for both kinds of file.
             figure.set_layout_engine("none")
             save_pdf(figure, directory / f"{name}.pdf")
+            figure.set_layout_engine(engine)
+            save_for_venues(figure, name, directory)
         _write_json(directory / "provenance.json", _provenance())
 
     def report(self) -> str:

@@ -49,8 +49,10 @@ def test_report_names_what_is_not_met():
 def test_the_same_numbers_give_the_same_bytes_but_for_the_provenance(tmp_path):
     for name in ("a", "b"):
         result(criterion(1.0), criterion(np.nan)).write(tmp_path / name)
-    files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert files == ["f.pdf", "f.png", "provenance.json", "result.json", "t.parquet"]
+    files = sorted(str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*.*"))
+    assert files == [
+        "f.pdf", "f.png", "icml/f.pdf", "neurips/f.pdf", "provenance.json", "result.json", "t.parquet",
+    ]  # fmt: skip
     for name in set(files) - {"provenance.json"}:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     facts = json.loads((tmp_path / "a" / "result.json").read_text())

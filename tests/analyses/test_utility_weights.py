@@ -181,7 +181,7 @@ def test_a_small_study_writes_its_files(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(study, "train_all", lambda wanted, progress: [study.raw(*one) for one in wanted])
     result = study.run(seeds=1, progress=False)
     result.write(tmp_path / "out")
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+    assert {p.name for p in (tmp_path / "out").iterdir() if p.is_file()} == {
         "arms.parquet", "least.parquet", "gates.parquet", "compared_urgent.parquet", "compared_all.parquet",
         "compared_binary.parquet", "utility_weights.pdf", "utility_weights.png", "result.json", "provenance.json",
     }  # fmt: skip

@@ -23,6 +23,7 @@ Family = Literal[
     "beliefs",
     "mechanism",
     "faithfulness",
+    "use",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 USUAL: tuple[Family, ...] = tuple(family for family in FAMILIES if family not in ("mechanism", "faithfulness"))

@@ -23,6 +23,7 @@ from mechdecouple.compare.pairing import Site
 from mechdecouple.compare.side import Pair, Side
 from mechdecouple.compare.similarity import similarities
 from mechdecouple.compare.subject import ABLATION_EFFECT, Subject
+from mechdecouple.compare.use import use_rows
 from mechdecouple.compare.verdict import Contrast
 from mechdecouple.compare.weights import ablation_measurements, weight_measurements
 from mechdecouple.results import Estimate, Measurement
@@ -142,6 +143,12 @@ def measure_faithfulness(pair: Pair, progress: bool) -> Findings:
     return Findings({"faithfulness": [found]}, [*rows, _difference(pair, found)], notes=notes)
 
 
+def measure_use(pair: Pair, progress: bool) -> Findings:
+    """What a user can do with either: foresee its answers, trust the surest of them, get more out of what it holds."""
+    rows, notes = use_rows(pair)
+    return Findings({}, rows, notes=notes)
+
+
 MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "structure": measure_structure,
     "controls": measure_controls,
@@ -153,6 +160,7 @@ MEASURES: dict[str, Callable[[Pair, bool], Findings]] = {
     "beliefs": measure_beliefs,
     "mechanism": measure_mechanism,
     "faithfulness": measure_faithfulness,
+    "use": measure_use,
 }
 
 JUDGED = ("structure", "robustness", "sae", "beliefs", "faithfulness")

@@ -34,6 +34,7 @@ from mechdecouple.report.figures import (
     shared_variables,
     similarity,
     structure,
+    use,
     weights,
 )
 from mechdecouple.report.figures.bands import draw_calibration
@@ -91,6 +92,7 @@ from mechdecouple.structure.mechanism.interchange_map import InterchangeMap
 from mechdecouple.structure.mechanism.profile import CausalProfile
 from mechdecouple.structure.mechanism.signatures import Signature
 from mechdecouple.structure.mechanism.stitched import Direction, Stitching
+from mechdecouple.usefulness import RiskCoverage, Simulatability
 
 SHEETS: dict[str, Sheet] = {
     sheet.name: sheet
@@ -117,6 +119,7 @@ SHEETS: dict[str, Sheet] = {
         features.LATENTS_SHEET,
         beliefs.SHEET,
         calibration.SHEET,
+        use.SHEET,
     )
 }
 
@@ -148,6 +151,8 @@ _SINGLE: dict[type, Callable[[Any, Axes], None]] = {
     Direction: draw_direction,
     InterchangeMap: draw_interchange,
     Faithfulness: faithfulness.draw_faithfulness,
+    Simulatability: use.draw_simulatability,
+    RiskCoverage: use.draw_risk_coverage,
 }
 
 _WHOLE: dict[type, Callable[[Any], Figure]] = {
@@ -171,15 +176,16 @@ def plot(result: Any, kind: str | None = None, ax: Axes | None = None) -> Figure
             SparseProbing, Splitting, Absorption, TargetedPerturbation, Matching, Sharing, Crosscoder, Exclusivity; of
             beliefs a GapReport, Trajectories, Steering, an Erasure or a SubspaceAblation; of mechanism a
             MechanismComparison, a CausalProfile, a Signature, Stitching or one Direction of it, an InterchangeMap; of a
-            run of checkpoints its Trends; a Faithfulness (masking curves).
+            run of checkpoints its Trends; a Faithfulness (masking curves); of what a user can do with a model its
+            Simulatability or RiskCoverage.
         kind: for a Comparison, what to draw: a sheet of panels (``card``, ``gate``, ``contrasts``, ``structure``,
             ``structure_further``, ``differences``, ``controls``, ``similarity``, ``robustness``, ``weights``,
             ``ancestry``, ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``, ``faithfulness``,
-            ``sae``, ``latents``, ``beliefs``, ``calibration``; ``overview`` when absent) or one panel of a sheet
-            (``ccgp``, ``cka``, ``gap``, ``parts``, ``reliability``, ``shift`` …). For a ManyComparison one panel
-            (``tree``, ``map``, or the name of a metric); all of them when absent. For a MechanismComparison one of the
-            sheets ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``; all of them when absent.
-            For Trends one metric; performance and the metrics that move most clearly when absent.
+            ``sae``, ``latents``, ``beliefs``, ``calibration``, ``use``; ``overview`` when absent) or one panel of
+            a sheet (``ccgp``, ``cka``, ``gap``, ``parts``, ``reliability``, ``shift`` …). For a ManyComparison one
+            panel (``tree``, ``map``, or the name of a metric); all of them when absent. For a MechanismComparison one
+            of the sheets ``evidence``, ``mechanism``, ``signature``, ``stitching``, ``interchange``; all of them when
+            absent. For Trends one metric; performance and the metrics that move most clearly when absent.
         ax: draw one panel into this Axes.
 
     Returns:

@@ -266,6 +266,31 @@ SECTIONS = (
         "model and can be slightly "
         "negative; lower is better, as it is for the Brier score.",
     ),
+    Section(
+        "use",
+        "Use: what a user can do with either model",
+        (),
+        ("use",),
+        (
+            "simulatability",
+            "simulated_agreement",
+            "aurc",
+            "excess_aurc",
+            "aurc_gain",
+            "selective_accuracy",
+            "recoverable_accuracy",
+            "refitted_accuracy",
+        ),
+        "Simulatability: a decision tree of three questions, or a sum of five features, is fitted on the model's "
+        "answers to some items, from what the task declares of them, and names its answers to others. 1 says that a "
+        "person who knows the rule foresees every answer, 0 that it is no better than the commonest answer; on the "
+        "shift split it says whether the rule still holds there. It stands in for people, it is not their judgement. "
+        "Risk over coverages is the share of errors when only the surest answers are taken, over all shares of items "
+        "taken: as high as the error rate where confidence tells nothing. Recoverable accuracy is what a linear head, "
+        "fitted anew on the activations of other groups, gets right beyond the model's own answers: above 0, the model "
+        "holds more than it says. All of them describe, none is flagged.",
+        places=("read at, in A", "in B"),
+    ),
 )
 
 _WANTED = ("No concept labels:", "No contexts:", "One concept:", "No column asks")

@@ -12,7 +12,7 @@ from scipy.special import log_softmax, softmax
 
 from mechdecouple.errors import InputError
 
-_STEPS, _PATH, _SHORTEST = 60, 25, 1e-3
+_STEPS, _PATH, _SHORTEST, _STILL = 40, 14, 1e-2, 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,8 +93,8 @@ class SparseLogisticFitter:
 def support(Z: Float[np.ndarray, "n d"], hot: Float[np.ndarray, "n k"], most: int) -> Int[np.ndarray, " s"]:
     """At most ``most`` features along the path of the group lasso, in ascending order; constant ones are never chosen.
 
-    Every point of the path takes a fixed number of accelerated proximal steps from the one before (Beck & Teboulle
-    2009, doi:10.1137/080716542).
+    Every point of the path takes accelerated proximal steps from the one before (Beck & Teboulle 2009,
+    doi:10.1137/080716542). Where no more than ``most`` features vary, all that do are chosen.
     """
     n = len(Z)
     share = hot.mean(axis=0)
@@ -102,6 +102,9 @@ def support(Z: Float[np.ndarray, "n d"], hot: Float[np.ndarray, "n k"], most: in
     strongest = float(pull.max(initial=0.0))
     if strongest < 1e-12:
         return np.zeros(0, dtype=np.int64)
+    varied = np.flatnonzero(Z.any(axis=0))
+    if len(varied) <= most:
+        return varied
     # the softmax's curvature is at most a half
     step = 1 / (0.5 * (np.linalg.norm(Z, 2) ** 2 / n) + 1e-12)
     bias = np.log(np.maximum(share, 1e-6))
@@ -117,7 +120,10 @@ def support(Z: Float[np.ndarray, "n d"], hot: Float[np.ndarray, "n k"], most: in
             following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
             lead = (momentum - 1) / following
             ahead, ahead_bias = moved + lead * (moved - weights), shifted + lead * (shifted - bias)
+            still = np.abs(moved - weights).max() < _STILL and np.abs(shifted - bias).max() < _STILL
             weights, bias, momentum = moved, shifted, following
+            if still:
+                break
         now = np.flatnonzero(weights.any(axis=1))
         if len(now) > most:
             # the first step of the path can let in many at once: then the strongest of them

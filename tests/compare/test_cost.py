@@ -157,5 +157,6 @@ def test_every_family_is_reckoned_with():
         "beliefs",
         "mechanism",
         "faithfulness",
+        "use",
     }
     assert set(FAMILIES) == reckoned

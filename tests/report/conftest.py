@@ -306,6 +306,24 @@ def faithfulness_rows():
     return [*rows, Measurement(metric="racu", family="faithfulness", estimate=difference, model=A, model_b=B)]
 
 
+def use_rows():
+    """A is foreseen and sure of what it knows; B holds more than it says."""
+    rows = []
+    for model, worse in ((A, 0.0), (B, 0.2)):
+        by = {"family": "use", "model": model}
+        for concept in ("tree of depth 3", "logistic of 5 features"):
+            for context in ("", "shift"):
+                kappa = near(0.9 - worse, null=0.0)
+                rows.append(
+                    Measurement(metric="simulatability", estimate=kappa, concept=concept, context=context, **by)
+                )
+        rows.append(Measurement(metric="aurc", estimate=near(0.01 + worse / 4, 0.005, null=0.01), **by))
+        place = {"hook_point": POINTS[-1], "position": "last"}
+        rows.append(Measurement(metric="recoverable_accuracy", estimate=near(worse / 2, null=0.0), **place, **by))
+    difference = near(0.2, 0.05, null=0.0, p=0.001)
+    return [*rows, Measurement(metric="aurc", family="use", estimate=difference, model=A, model_b=B)]
+
+
 def mechanism_rows():
     """Two models of two layers: B answers through its attention patterns, A without them."""
     rows = []
@@ -494,6 +512,7 @@ def make_comparison(concepts=("truth",), **changes):
                 *ancestry_rows(),
                 *mechanism_rows(),
                 *faithfulness_rows(),
+                *use_rows(),
                 *sae_rows(),
                 *belief_rows(),
             ]

@@ -9,7 +9,8 @@ format, on questions that the corpus lacks, and a penalty of weight β on leavin
 three β. The study asks
 
 - which share of completions each format takes, and what tilting the shares of the corpus by the reward predicts for
-  the questions rewarded: w' ∝ w · exp(R / β) for each, with R what the format earns before or after the training;
+  the questions rewarded: w' ∝ w · exp(R / β), with R what the format earns before or after the training, over all
+  questions or (``apart``) for each, as it would be if a format were chosen by the question;
 - on further questions, of which one in five cannot be known, the entropy of completions and how often one of k is
   right;
 - whether a format that is hardly written any more could still be, once its first word is given: the gate compares
@@ -59,7 +60,8 @@ NOTES = (
     "Criteria are those of the weakest penalty; the table has every penalty. In the paper formats are corpora of code "
     "and language; here they differ in whether the step between is written before the answer.",
     "With the penalty taken token by token, as is usual, R in w' ∝ w · exp(R / β) is what a format earns after the "
-    "training; with what it earned before, shares are predicted less well the more the training mends its answers.",
+    "training. A policy that chose its format by the question would keep the shares of the corpus where formats earn "
+    "alike (the column off_apart is the error of that prediction).",
 )
 WIDTHS, BETAS, KS, DRAWS, SEEDS = (32, 64), (0.02, 0.1, 0.3), (1, 4, 16, 64), 64, 3
 ASKED, FORCED = 300, 8
@@ -113,16 +115,18 @@ def measured(model: Any, before: Any, beta: float, seed: int) -> dict[str, float
         w, found = (tag_shares(m, paid) for m in (before, model))
         for when, earns in (("before", before), ("after", model)):
             earned = np.stack([skill(earns, paid, name) for name in TAGS], axis=1)
-            predicted = tilted(w, earned, beta)
-            facts |= {f"{when}_{name}": float(predicted[:, i].mean()) for i, name in enumerate(TAGS)}
-            facts |= {f"earns_{when}_{name}": float(earned[:, i].mean()) for i, name in enumerate(TAGS)}
-            facts[f"off_{when}"] = float(np.abs(predicted.mean(0) - found.mean(0)).max())
+            mean = earned.mean(axis=0, keepdims=True)
+            predicted = tilted(w.mean(axis=0, keepdims=True), mean, beta)[0]
+            facts |= {f"{when}_{name}": float(predicted[i]) for i, name in enumerate(TAGS)}
+            facts |= {f"earns_{when}_{name}": float(mean[0, i]) for i, name in enumerate(TAGS)}
+            facts[f"off_{when}"] = float(np.abs(predicted - found.mean(0)).max())
+        facts["off_apart"] = float(np.abs(tilted(w, earned, beta).mean(0) - found.mean(0)).max())
         facts |= {f"paid_{name}": float(found[:, i].mean()) for i, name in enumerate(TAGS)}
     return facts
 
 
 def tilted(shares: Float[np.ndarray, "n f"], earned: Float[np.ndarray, "n f"], beta: float) -> Float[np.ndarray, "n f"]:
-    """w' ∝ w · exp(R / β), question by question."""
+    """w' ∝ w · exp(R / β), row by row."""
     weight = np.log(np.maximum(shares, 1e-30)) + earned / beta
     weight = np.exp(weight - weight.max(axis=1, keepdims=True))
     return weight / weight.sum(axis=1, keepdims=True)

@@ -44,6 +44,7 @@ from mechdecouple.structure.intrinsic_dimension import (
     intrinsic_dimension,
     intrinsic_dimension_subsampled,
 )
+from mechdecouple.structure.invariance import invariant_share
 from mechdecouple.structure.mutual_knn import MUTUAL_KNN, mutual_knn, mutual_knn_matrix
 from mechdecouple.structure.neural_collapse import NEURAL_COLLAPSE, NeuralCollapse, neural_collapse
 from mechdecouple.structure.overlap import CODING_OVERLAP, OVERLAP_REASON, coding_overlap, random_overlap
@@ -160,6 +161,7 @@ __all__ = [
     "functional_rms",
     "intrinsic_dimension",
     "intrinsic_dimension_subsampled",
+    "invariant_share",
     "mean_r2_cca",
     "mutual_knn",
     "mutual_knn_matrix",

@@ -24,6 +24,7 @@ from mechdecouple import sae
 task = md.load_task("zoo:demo-tidy")
 tidy, fractured = md.load("zoo:demo-tidy"), md.load("zoo:demo-fractured")
 POINT = "blocks.1.hook_resid_post"
+task
 
 # %% [markdown]
 # ## Train

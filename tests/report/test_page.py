@@ -73,7 +73,7 @@ def test_prompts_and_names_are_escaped_and_long_ones_folded(page, whole):
 def test_figures_have_words_and_sections_have_headings(page):
     found = elements(page)
     images = [a for t, a in found if t == "img"]
-    assert len(images) == 20 and all(len(a["alt"]) > 60 and a["width"] and a["height"] for a in images)
+    assert len(images) == 21 and all(len(a["alt"]) > 60 and a["width"] and a["height"] for a in images)
     ids = [a["id"] for _, a in found if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"].removeprefix("#") for t, a in found if t == "a"} <= {*ids, "features.html"}

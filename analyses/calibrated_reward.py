@@ -174,7 +174,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                     large = own[own["n"] >= 0.01 * own["n"].sum()]
                     ax.plot(large["prob"], large["rate"], marker=marker, color=shade, markersize=3.5, linewidth=0.8,
                             markerfacecolor="none", label=arm if seed == 0 else None)  # fmt: skip
-            ax.set(title=kind, xlabel="confidence", xlim=(-0.03, 1.03), ylim=(0.4, 1.03))
+            ax.set(title=kind, xlabel="confidence", xlim=(0.37, 1.03), ylim=(0.37, 1.03))
         axes[0].set_ylabel("share right")
         axes[0].legend(loc="upper left")
         for j, (arm, (shade, marker)) in enumerate(SHADES.items()):

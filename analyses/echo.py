@@ -70,7 +70,7 @@ ASKED, FORCED = 300, 8
 
 def start(width: int) -> Corpus:
     """The model of the corpus."""
-    return Corpus(f"echo-corpus-{width}", "", steps=1000, batch_size=128, learning_rate=2e-3, width=width)
+    return Corpus(f"echo-corpus-{width}", "", steps=1500, batch_size=128, learning_rate=2e-3, width=width)
 
 
 def rewarded(width: int, beta: float) -> Rewarded:
@@ -194,7 +194,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Shares of formats by penalty and width, beside those predicted, and pass@k before and after."""
     ticks = [np.inf, *sorted(BETAS, reverse=True)]
     with styled():
-        figure = new_figure(PAGE, 2.3)
+        figure = new_figure(PAGE, 2.5)
         axes = figure.subplots(1, 3)
         for ax, width in zip(axes, WIDTHS, strict=False):
             for name, (shade, marker) in SHADES.items():
@@ -206,11 +206,11 @@ def draw(table: pd.DataFrame) -> Figure:
                          for of in ("paid", "after")]  # fmt: skip
                 ax.plot(range(len(ticks)), means[0], color=shade)
                 ax.plot(range(len(ticks)), means[1], color=shade, linewidth=0.8, linestyle=":",
-                        label="predicted" if name == "plain" else None)  # fmt: skip
+                        label="predicted" if name == "reasons" else None)  # fmt: skip
             ax.set_xticks(range(len(ticks)), ["corpus", *(f"{b:g}" for b in ticks[1:])])
             ax.set(title=f"width {width}", xlabel="weight of the penalty, β", ylim=(-0.03, 1.03))
         axes[0].set_ylabel("share of the format")
-        axes[0].legend(loc="center left")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         for width, line in zip(WIDTHS, ("--", "-"), strict=True):
             for beta, shade in ((np.inf, GREY), (BETAS[0], COLOURS[0])):
                 own = where(table, width=width, beta=beta)

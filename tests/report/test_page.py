@@ -148,6 +148,6 @@ def test_every_figure_is_drawn_and_no_prompt_runs(page, tmp_path):
             tmp_path, f"--window-size={width},1500", "--virtual-time-budget=5000", "--dump-dom", copy.as_uri()
         )
         found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S).group(1)))
-        assert len(found["widths"]) == 20 and min(found["widths"]) > 600
+        assert len(found["widths"]) == 21 and min(found["widths"]) > 600
         assert found["title"].startswith("tidy_7M against fractured & <b>7M</b>") and found["scripts"] == 1
         assert found["wide"] <= 0

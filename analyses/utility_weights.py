@@ -35,11 +35,13 @@ from analyses._utility_weights.draw import draw_arms
 from analyses._utility_weights.world import (
     ANSWERS,
     AT_ANSWER,
+    FLIP,
     KINDS,
     URGENT,
     WORDS,
     Things,
     draw,
+    kind_posterior,
     posterior,
     reweighted,
     things_task,
@@ -61,9 +63,14 @@ CLAIM = (
 )
 SOURCE = "Misaligned by Design, 2511.07699"
 NOTES = (
-    "Where it fails: with long training both come close to the least possible loss and the difference is small; see "
-    "the table by length of training.",
-    "Effective rank is no measure of what is represented: it is given because it can rise while less can be read.",
+    "Where it fails: after 1000 steps both arms come close to the least possible loss and answer alike; after 100 the "
+    "loss of the weighted arm is not always the higher one, and its decisions can cost less. Starvation belongs to "
+    "training that ends before everything is learned.",
+    "A head fitted anew tells how much of the lost accuracy is lost inside, and how much in the answers alone.",
+    "Effective rank is no measure of what is represented: it rises while less can be read.",
+    "The length of 300 steps was chosen on one run of a smaller model with fresh things in every batch. The same model "
+    "on 1500 or 4000 things seen again and again had the same order of weighted losses, but the weighted one ranked "
+    "urgent things slightly better, and of 1500 things answered slightly more rightly.",
 )
 WEIGHTS = {"kind": (20.0, 20.0, 1.0, 1.0, 1.0, 1.0), "urgent": (1.0, 100.0)}
 ARMS = ("re-weighted", "weighted")
@@ -94,7 +101,7 @@ class Sorter(WordRecipe):
         return (), ()
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
-        things = draw(self.batch_size, rng)
+        things = draw(self.batch_size, rng, self.asked)
         labels = torch.from_numpy(things.labels(self.asked))
         logits = model(torch.from_numpy(things.tokens(self.asked, vocabulary())))[:, AT_ANSWER]
         return weighted_mean(
@@ -103,7 +110,7 @@ class Sorter(WordRecipe):
         )
 
     def task(self, n: int | None = None, seed: int = 0) -> Task:
-        return sample(things_task(tested(), self.asked), n, seed)
+        return sample(things_task(tested(self.asked), self.asked), n, seed)
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
@@ -122,16 +129,16 @@ def spoken_tokens(asked: str) -> Tensor:
     return torch.tensor([vocabulary()[word] for word in ANSWERS[asked]])
 
 
-@lru_cache(maxsize=1)
-def tested() -> Things:
-    """The things that all models are judged on."""
-    return draw(ITEMS, np.random.default_rng(9))
+@lru_cache(maxsize=2)
+def tested(asked: str) -> Things:
+    """The things that all models of a question are judged on."""
+    return draw(ITEMS, np.random.default_rng(9), asked)
 
 
 @lru_cache(maxsize=1)
 def urgent_task() -> Task:
     """Urgent things alone: what the weights pay for."""
-    return things_task(draw(ITEMS, np.random.default_rng(10), kinds=URGENT), "kind")
+    return things_task(draw(ITEMS, np.random.default_rng(10), "kind", kinds=URGENT), "kind")
 
 
 def recipe(asked: str, arm: str, steps: int) -> Sorter:
@@ -161,16 +168,18 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     }
     options: dict[str, Any] = {"progress": progress, "hook_points": (RESIDUALS[-1],)}
     urgent = compare_arms(pairs["kind"], urgent_task(), families=FAMILIES["kind"], margin=MARGIN, **options)
-    every = compare_arms(pairs["kind"], things_task(tested(), "kind"), families=(), **options)
-    binary = compare_arms(pairs["urgent"], things_task(tested(), "urgent"), families=FAMILIES["urgent"], **options)
+    every = compare_arms(pairs["kind"], things_task(tested("kind"), "kind"), families=(), **options)
+    binary = compare_arms(
+        pairs["urgent"], things_task(tested("urgent"), "urgent"), families=FAMILIES["urgent"], **options
+    )
     compared, floor = {"urgent": urgent, "all": every, "binary": binary}, {asked: least(asked) for asked in WEIGHTS}
     return Result(
         name="utility_weights", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
         criteria=tuple(criteria(table, urgent)),
         tables={
             "arms": table, "least": pd.DataFrame([{"asked": asked, **numbers} for asked, numbers in floor.items()]),
-            **{f"compared_{items}": arms.frame for items, arms in compared.items()},
-            "gates": pd.concat(arms.gates().assign(items=items) for items, arms in compared.items()),
+            **{f"compared_{name}": arms.frame for name, arms in compared.items()},
+            "gates": pd.concat(arms.gates().assign(items=name) for name, arms in compared.items()),
         },
         figures={"utility_weights": draw_arms(table, floor, MAIN)},
         captions={"utility_weights": caption(table, floor)},
@@ -179,7 +188,7 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
 
 def measured(asked: str, arm: str, steps: int, seed: int) -> dict[str, Any]:
     """Losses, decisions and what can be read off inside, of one model."""
-    made, things = recipe(asked, arm, steps), tested()
+    made, things = recipe(asked, arm, steps), tested(asked)
     task, last = things_task(things, asked), RESIDUALS[-1]
     model = wrap(raw(made, seed), name=made.name)
     logp = read(model, task).logp
@@ -205,8 +214,8 @@ def measured(asked: str, arm: str, steps: int, seed: int) -> dict[str, Any]:
 
 def least(asked: str) -> dict[str, float]:
     """Loss and cost of what is best to believe, and how often the likeliest kind is right among light things."""
-    things, weights = tested(), np.array(WEIGHTS[asked])
-    truth, kinds = posterior(things.signs, asked), posterior(things.signs)
+    things, weights = tested(asked), np.array(WEIGHTS[asked])
+    truth, kinds = posterior(things.signs, asked), kind_posterior(things.signs, FLIP[asked])
     best, light = reweighted(np.log(truth), weights), things.kind >= URGENT
     told = URGENT + kinds[light, URGENT:].argmax(axis=1)
     return {
@@ -260,8 +269,8 @@ def caption(table: pd.DataFrame, floor: dict[str, dict[str, float]]) -> str:
         f"Weighted training against re-weighting afterwards, {MAIN} steps: weighted loss {both('loss')} (least "
         f"possible {floor['kind']['loss']:.3f}), accuracy {both('accuracy')}, on urgent things "
         f"{both('urgent_accuracy')}; a head fitted anew tells the light kinds apart in {both('refitted_light')} of "
-        f"cases; effective rank {both('effective_rank', digits=1)}. After {longest} steps the losses are "
-        f"{both('loss', steps=longest)}. Asked only whether a thing is urgent, AUROC is "
+        f"cases, all kinds in {both('refitted')}; effective rank {both('effective_rank', digits=1)}. After {longest} "
+        f"steps the losses are {both('loss', steps=longest)}. Asked only whether a thing is urgent, AUROC is "
         f"{both('auroc', asked='urgent')}, share of the stakes lost {both('cost', asked='urgent', digits=4)} (least "
         f"possible {floor['urgent']['cost']:.4f}). Dashed: the least or most possible. Mean and 95 % interval over "
         "seeds."

@@ -2,8 +2,8 @@
 
 A prompt reads ``farm old.farm.2 big.farm.1 cheap.farm.4 cold.farm.1 | kind?``, in the words of
 :mod:`mechdecouple.zoo.factor_world`. Each kind has a pattern of signs of its own, and any two patterns differ in at
-least two signs; each sign is shown wrongly with probability ``FLIP``. What is best to believe of a thing is therefore
-known exactly, and every loss and cost is expected over that, without the noise of drawn labels.
+least two signs; each sign is shown wrongly with the probability ``FLIP`` of the question. What is best to believe of a
+thing is therefore known exactly, and every loss and cost is expected over that, without the noise of drawn labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ URGENT = 2
 """The first so many kinds are urgent; the others are light."""
 PATTERNS = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
 """[6, 4] the true signs of each kind."""
-FLIP = 0.1
+FLIP = {"kind": 0.1, "urgent": 0.03}
+"""Signs of the binary question are clearer: with more errors the best rule at a weight of a hundred is to say yes to
+nearly everything, and no two models could differ in cost."""
 ANSWERS = {"kind": KINDS, "urgent": ("no", "yes")}
 QUESTIONS = {asked: f"{asked}?" for asked in ANSWERS}
 WORDS = (*KINDS, *ANSWERS["urgent"], *CONTEXTS, BAR, *QUESTIONS.values(), *DESCRIPTIONS)
@@ -56,19 +58,24 @@ class Things:
         return np.concatenate(columns, axis=1)
 
 
-def draw(n: int, rng: np.random.Generator, kinds: int = len(KINDS)) -> Things:
-    """Things of the first so many kinds, uniform over kinds and contexts."""
+def draw(n: int, rng: np.random.Generator, asked: str, kinds: int = len(KINDS)) -> Things:
+    """Things of the first so many kinds, uniform over kinds and contexts, with the signs of a question."""
     kind, context = rng.integers(kinds, size=n), rng.integers(len(CONTEXTS), size=n)
-    signs = PATTERNS[kind] ^ (rng.random((n, PATTERNS.shape[1])) < FLIP)
+    signs = PATTERNS[kind] ^ (rng.random((n, PATTERNS.shape[1])) < FLIP[asked])
     return Things(kind, context, signs, describe(context, signs, rng))
 
 
-def posterior(signs: Int[np.ndarray, "n 4"], asked: str = "kind") -> Float[np.ndarray, "n k"]:
+def posterior(signs: Int[np.ndarray, "n 4"], asked: str) -> Float[np.ndarray, "n k"]:
     """Probability of each answer given the signs shown, all kinds being equally frequent."""
-    wrong = (signs[:, None] != PATTERNS).sum(axis=2)
-    likely = FLIP**wrong * (1 - FLIP) ** (PATTERNS.shape[1] - wrong)
-    kinds = likely / likely.sum(axis=1, keepdims=True)
+    kinds = kind_posterior(signs, FLIP[asked])
     return kinds if asked == "kind" else np.stack([kinds[:, URGENT:].sum(1), kinds[:, :URGENT].sum(1)], axis=1)
+
+
+def kind_posterior(signs: Int[np.ndarray, "n 4"], flip: float) -> Float[np.ndarray, "n 6"]:
+    """Probability of each kind, where each sign is shown wrongly with probability ``flip``."""
+    wrong = (signs[:, None] != PATTERNS).sum(axis=2)
+    likely = flip**wrong * (1 - flip) ** (PATTERNS.shape[1] - wrong)
+    return likely / likely.sum(axis=1, keepdims=True)
 
 
 def things_task(things: Things, asked: str) -> Task:

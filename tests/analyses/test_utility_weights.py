@@ -18,21 +18,23 @@ def test_any_two_kinds_differ_in_at_least_two_signs():
 
 
 def test_the_posterior_is_how_often_each_kind_shows_these_signs():
-    things = world.draw(200_000, np.random.default_rng(0))
+    things = world.draw(200_000, np.random.default_rng(0), "kind")
     code = things.signs @ [8, 4, 2, 1]
-    known = world.posterior(things.signs)
+    known = world.posterior(things.signs, "kind")
     for pattern in range(16):
         rows = code == pattern
         shares = np.bincount(things.kind[rows], minlength=6) / rows.sum()
         assert shares == pytest.approx(known[rows][0], abs=5 * 0.5 / rows.sum() ** 0.5)
     # all signs right but none shared: 0000 is .9^4 for fire, .1^2 .9^2 for the four kinds two signs off, .1^4 for soot
     likely = np.array([0.6561, 0.0081, 0.0081, 0.0081, 0.0081, 0.0001])
-    assert world.posterior(np.zeros((1, 4), int))[0] == pytest.approx(likely / likely.sum())
-    assert world.posterior(np.zeros((1, 4), int), "urgent")[0, 1] == pytest.approx(0.6642 / likely.sum())
+    assert world.kind_posterior(np.zeros((1, 4), int), 0.1)[0] == pytest.approx(likely / likely.sum())
+    shown = world.draw(50_000, np.random.default_rng(5), "urgent")
+    known = world.posterior(shown.signs, "urgent")[:, 1]
+    assert (shown.kind < world.URGENT)[known > 0.5].mean() == pytest.approx(known[known > 0.5].mean(), abs=0.01)
 
 
 def test_descriptions_say_the_signs_shown():
-    things = world.draw(50, np.random.default_rng(1))
+    things = world.draw(50, np.random.default_rng(1), "urgent")
     task = world.things_task(things, "urgent")
     for prompt, signs in zip(task.frame["prompt"], things.signs, strict=True):
         shown = {word.split(".")[0] for word in prompt.split()[1:5]}
@@ -43,8 +45,8 @@ def test_descriptions_say_the_signs_shown():
 
 
 def test_tokens_are_those_of_the_prompt():
-    things = world.draw(20, np.random.default_rng(2))
     for asked in world.ANSWERS:
+        things = world.draw(20, np.random.default_rng(2), asked)
         tokens = things.tokens(asked, study.vocabulary())
         prompts = world.things_task(things, asked).frame["prompt"].tolist()
         assert tokens.tolist() == study.Sorter("", "").tokenizer()(prompts)["input_ids"]
@@ -90,7 +92,7 @@ def test_what_is_least_cannot_be_undercut_by_believing_nothing():
     for asked, weights in study.WEIGHTS.items():
         best, prior = study.least(asked), np.array(weights) / sum(weights)
         flat = np.log(np.tile(prior, (study.ITEMS, 1)))
-        truth = world.posterior(study.tested().signs, asked)
+        truth = world.posterior(study.tested(asked).signs, asked)
         assert best["loss"] < world.weighted_loss(flat, truth, np.array(weights))
         assert best["cost"] <= world.weighted_cost(flat, truth, np.array(weights))
 
@@ -104,7 +106,8 @@ def planted(**worse):
     """A table in which weighted training is as the finding has it, but for the measures named."""
     sign = {"loss": 1, "accuracy": -1, "refitted_light": -1, "effective_rank": 1, "auroc": -1, "cost": -1}
     rows = [
-        {"asked": asked, "arm": arm, "steps": steps, "seed": seed, "urgent_accuracy": 0.9}
+        {"asked": asked, "arm": arm, "steps": steps, "seed": seed, "urgent_accuracy": 0.9,
+         "refitted": 0.7}
         | {name: 0.5 + 0.1 * s * worse.get(name, 1) * (arm == "weighted") for name, s in sign.items()}
         for asked, lengths in (("kind", study.LENGTHS), ("urgent", (study.MAIN,)))
         for steps in lengths for arm in study.ARMS for seed in range(3)
@@ -151,7 +154,7 @@ def tiny(monkeypatch, tmp_path):
 
 def test_weights_on_the_output_bias_reweight_the_probabilities(tiny):
     made = study.recipe("kind", "re-weighted", 2)
-    task = study.things_task(study.tested(), "kind")
+    task = study.things_task(study.tested("kind"), "kind")
     plain, shifted = (read(model, task).logp for model in (
         study.wrap(study.raw(made, 0)), study.model_of(made, 0, "re-weighted")
     ))  # fmt: skip
@@ -170,7 +173,7 @@ def test_one_model_is_measured(tiny):
 
 
 def test_weights_move_training_towards_urgent_answers(tiny):
-    task = study.things_task(study.tested(), "kind")
+    task = study.things_task(study.tested("kind"), "kind")
     models = [study.model_of(study.recipe("kind", arm, 20), 0, "weighted") for arm in study.ARMS]
     urgent = [read(model, task).prob[:, : world.URGENT].sum(axis=1).mean() for model in models]
     assert urgent[1] > urgent[0] + 0.1

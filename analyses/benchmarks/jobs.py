@@ -12,7 +12,8 @@ models and task of `scaling.py`; structure, five blocks). A unit takes one threa
 * `again`: the same call once more, when everything is there.
 
 Each way runs in a process of its own; seconds are by the clock, from the call to its end (start of workers and, for
-ray, of its local cluster included). Memory is the highest resident size of any single process of the job. The files
+ray, of its local cluster included), and of the processor over all processes, which neighbours on a shared machine
+disturb less; `over loop` is the loop's time over that of the way. Memory is the highest resident size of any single process of the job. The files
 that the executors leave are compared byte by byte, time stamps apart.
 """
 
@@ -30,7 +31,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -67,45 +67,60 @@ def one_thread() -> None:
     threadpool_limits(1)
 
 
-@contextlib.contextmanager
-def watched() -> Iterator[Callable[[], int]]:
-    """Highest resident size of this process or any that comes from it, bytes; looked at five times a second."""
-    this, highest, end = psutil.Process(), [0], threading.Event()
+class Watch:
+    """This process and all that come from it, looked at five times a second."""
 
-    def look() -> None:
-        while not end.wait(0.2):
-            for one in (this, *this.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    highest.append(one.memory_info().rss)
+    def __init__(self) -> None:
+        self.peak, self._cpu, self._end = 0, {}, threading.Event()
+        self._thread = threading.Thread(target=self._look)
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield lambda: max(highest)
-    finally:
-        end.set()
-        thread.join()
+    def __enter__(self) -> Watch:
+        self._before = sum(psutil.Process().cpu_times()[:2])
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def cpu(self) -> float:
+        """Processor seconds of all of them since the beginning, but for the last moments of those that ended."""
+        self._see()
+        return sum(self._cpu.values()) - self._before
+
+    def _look(self) -> None:
+        while not self._end.wait(0.2):
+            self._see()
+
+    def _see(self) -> None:
+        this = psutil.Process()
+        for one in (this, *this.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                self.peak = max(self.peak, one.memory_info().rss)
+                self._cpu[one.pid] = sum(one.cpu_times()[:2])
 
 
 def loop(refs: list[str], task: str, out: Path) -> dict[str, Any]:
     start = time.perf_counter()
-    with watched() as peak:
+    with Watch() as watch:
         for number, (a, b) in enumerate(pairwise(refs)):
             write_results(md.compare(a, b, task, progress=False, **OPTIONS), out / str(number))
-        return {"seconds": time.perf_counter() - start, "peak": peak()}
+        return {"seconds": time.perf_counter() - start, "cpu": watch.cpu, "peak": watch.peak}
 
 
 def job(refs: list[str], task: str, out: Path, executor: str, workers: int | None) -> dict[str, Any]:
     what = make_job({"models": refs, "tasks": [task], "pairs": "consecutive", "compare": OPTIONS, "threads": 1})
     found: dict[str, Any] = {}
-    with watched() as peak:
+    with Watch() as watch:
         for which in ("seconds", "again"):
             start = time.perf_counter()
             done = run_job(what, out, executor=make_executor(executor, workers), progress=False)
             found[which] = time.perf_counter() - start
+            found.setdefault("cpu", watch.cpu)
             if done.failed:
                 raise RuntimeError(done.failed[0].reason)
-        return {**found, "peak": peak(), "files": files(out)}
+    return {**found, "peak": watch.peak, "files": files(out)}
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -118,6 +133,18 @@ def files(folder: Path) -> dict[str, str]:
 def alone(work, *args) -> dict[str, Any]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), one_thread) as one:
         return one.submit(work, *args).result()
+
+
+def show(rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
+    """Adds a row and tells it, beside the first, the loop."""
+    rows.append(row)
+    row["ratio"], row["cpu_ratio"] = (rows[0][key] / row[key] for key in ("seconds", "cpu"))
+    again = f"{row['again']:6.2f}" if "again" in row else " " * 6
+    print(
+        f"{row['way']:12} {row['workers']:7} {row['seconds']:8.1f} {row['ratio']:9.2f} {row['cpu']:8.1f} "
+        f"{row['cpu_ratio']:9.2f} {again} {row['peak'] / 2**20:9.0f}",
+        flush=True,
+    )
 
 
 def main() -> int:
@@ -133,24 +160,20 @@ def main() -> int:
         ways = [way for way in ways if way[0] != "ray"]
         print("ray is not installed and left out: pip install 'mechdecouple[ray]'")
     rows: list[dict[str, Any]] = []
+    print(
+        f"{'':12} {'workers':>7} {'seconds':>8} {'over loop':>9} {'cpu':>8} {'over loop':>9} {'again':>6} {'peak MiB':>9}"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         refs, task = make(folder, options.models, options.items)
         load = os.getloadavg()[0]
-        rows.append({"way": "loop", "workers": 1, **alone(loop, refs, task, folder / "loop")})
+        show(rows, {"way": "loop", "workers": 1, **alone(loop, refs, task, folder / "loop")})
         for executor, workers in ways:
             out = folder / f"{executor}-{workers or 1}"
-            rows.append({"way": executor, "workers": workers or 1, **alone(job, refs, task, out, executor, workers)})
+            found = alone(job, refs, task, out, executor, workers)
+            show(rows, {"way": executor, "workers": workers or 1, **found})
     files_of = [row.pop("files") for row in rows[1:]]
     unlike = sorted({name for found in files_of for name, _ in set(found.items()) ^ set(files_of[0].items())})
-    print(f"{'':12} {'workers':>7} {'seconds':>8} {'over loop':>9} {'again':>6} {'peak MiB':>9}")
-    for row in rows:
-        row["ratio"] = rows[0]["seconds"] / row["seconds"]
-        again = f"{row['again']:6.2f}" if "again" in row else " " * 6
-        print(
-            f"{row['way']:12} {row['workers']:7} {row['seconds']:8.1f} {row['ratio']:9.2f} {again} "
-            f"{row['peak'] / 2**20:9.0f}"
-        )
     said = f"no: {', '.join(unlike[:3])}" if unlike else f"yes, all {len(files_of[0])}"
     print(f"files alike under every executor: {said}; load {load:.1f}")
     if options.out:

@@ -183,6 +183,7 @@ _DECLARED = (
     behavior.OPTION_MASS,
     behavior.ORDER_SPREAD,
     behavior.P_TRUE,
+    behavior.PASS_AT_K,
     behavior.SAMPLED_CLAIM_RATE,
     behavior.CLAIM_FAILURES,
     behavior.VERBALISED_CONFIDENCE,

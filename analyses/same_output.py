@@ -53,7 +53,7 @@ NOTES = (
     "and .63; units of the sparse network that read nothing are constant where their kind makes them so: even.",
     "Tried and left out: gradient descent in the sparse wiring from fresh weights stays at the image's coarse parts "
     "(accuracy .94 and .07 on two faces), so it is no arm of equal accuracy.",
-    "The twins have 4 hidden layers of 12 units where the published networks have 12 of 22, and their image is plainer: "
+    "The twins have 4 hidden layers of 12 units where the published networks have 12 of 22, and a plainer image: "
     "training makes units more even than they began, on one face more than the composed network's. Deeper twins were "
     "not tried; the bound stays as it was set.",
     "The weights of the untrained controls in the sparse wiring are as large as those they replace, layer by layer.",

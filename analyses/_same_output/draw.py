@@ -21,7 +21,7 @@ _MEASURES = {"even": "of energy", "even_variance": "of variance"}
 def draw(table: pd.DataFrame, sides: pd.DataFrame, composed: Network, traced: Network) -> Figure:
     """Image and units of one face's twins; even shares and transfer between the sides, a dot a face."""
     with styled():
-        figure = new_figure(PAGE, 2.9)
+        figure = new_figure(PAGE, 2.6)
         left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
         axes = left.subplots(2, 2, width_ratios=(1, 2.05))
         for row, (name, net) in enumerate({"composed": composed, "traced": traced}.items()):
@@ -99,7 +99,7 @@ def _even(ax: Axes, table: pd.DataFrame) -> None:
             ax.plot([x - 0.07, x + 0.07], [values.mean()] * 2, color=shade)
     ax.set_xticks(range(len(_MEASURES)), list(_MEASURES.values()))
     ax.set_xlim(-0.5, 1.5)
-    ax.set_ylim(0.4, 1.02)
+    ax.set_ylim(0.3, 1.02)
     ax.set_title("even share of a unit")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1)
 
@@ -112,10 +112,9 @@ def _transfer(ax: Axes, sides: pd.DataFrame) -> None:
         at = np.arange(1, len(points) + 1)
         ax.plot(np.repeat(at, values.shape[1]), values.ravel(), _SIGNS[arm], color=_SHADES[arm], markersize=3.5,
                 markerfacecolor="none")  # fmt: skip
-        ax.plot(at, values.mean(axis=1), color=_SHADES[arm], label=arm)
+        ax.plot(at, values.mean(axis=1), color=_SHADES[arm])
     ax.set_xticks(range(1, len(points) + 1), [*map(str, range(1, len(points))), "output"])
     ax.set_ylim(0.45, 1.02)
     ax.set_xlabel("layer")
     ax.set_title("read at one side, right at the other")
     ax.set_ylabel("CCGP")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -66,6 +66,8 @@ NOTES = (
     "Where it fails: after 1000 steps both arms come close to the least possible loss and answer alike; after 100 the "
     "loss of the weighted arm is not always the higher one, and its decisions can cost less. Starvation belongs to "
     "training that ends before everything is learned.",
+    "With fresh things in every batch the binary exception of the prototype (better AUROC, yet higher cost) did not "
+    "show: re-weighting won on both. With a tenth of the signs wrong, both arms said yes to everything.",
     "A head fitted anew tells how much of the lost accuracy is lost inside, and how much in the answers alone.",
     "Effective rank is no measure of what is represented: it rises while less can be read.",
     "The length of 300 steps was chosen on one run of a smaller model with fresh things in every batch. The same model "
@@ -217,11 +219,11 @@ def least(asked: str) -> dict[str, float]:
     things, weights = tested(asked), np.array(WEIGHTS[asked])
     truth, kinds = posterior(things.signs, asked), kind_posterior(things.signs, FLIP[asked])
     best, light = reweighted(np.log(truth), weights), things.kind >= URGENT
-    told = URGENT + kinds[light, URGENT:].argmax(axis=1)
+    among = kinds[light, URGENT:] / kinds[light, URGENT:].sum(axis=1, keepdims=True)
     return {
         "loss": weighted_loss(best, truth, weights), "cost": weighted_cost(best, truth, weights),
-        "accuracy": float((best.argmax(axis=1) == things.labels(asked)).mean()),
-        "refitted_light": float((told == things.kind[light]).mean()),
+        "accuracy": float(np.take_along_axis(truth, best.argmax(axis=1)[:, None], axis=1).mean()),
+        "refitted_light": float(among.max(axis=1).mean()),
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ FUNCTIONS = {
     "sigmoid": lambda z: 2 * torch.sigmoid(z) - 1,
     "sin": torch.sin,
 }
-TRAINED_ON, JUDGED_ON, PATCH = 64, 48, 4
+TRAINED_ON, JUDGED_ON, PATCH = 64, 48, 2
 """Pixels a side, and those of a patch: pixels of one patch and of its mirror image are one group."""
 
 

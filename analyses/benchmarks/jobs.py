@@ -13,8 +13,8 @@ models and task of `scaling.py`; structure, five blocks). A unit takes one threa
 
 Each way runs in a process of its own; seconds are by the clock, from the call to its end (start of workers and, for
 ray, of its local cluster included), and of the processor over all processes, which neighbours on a shared machine
-disturb less; `over loop` is the loop's time over that of the way. Memory is the highest resident size of any single process of the job. The files
-that the executors leave are compared byte by byte, time stamps apart.
+disturb less; `over loop` is the loop's time over that of the way. Memory is the highest resident size of any single
+process of the job. The files that the executors leave are compared byte by byte, time stamps apart.
 """
 
 from __future__ import annotations
@@ -160,9 +160,7 @@ def main() -> int:
         ways = [way for way in ways if way[0] != "ray"]
         print("ray is not installed and left out: pip install 'mechdecouple[ray]'")
     rows: list[dict[str, Any]] = []
-    print(
-        f"{'':12} {'workers':>7} {'seconds':>8} {'over loop':>9} {'cpu':>8} {'over loop':>9} {'again':>6} {'peak MiB':>9}"
-    )
+    print(" " * 12 + " workers  seconds over loop      cpu over loop  again  peak MiB")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         refs, task = make(folder, options.models, options.items)

@@ -79,13 +79,14 @@ def made_task(items: int) -> Task:
 
 
 def made_model(width: int, layers: int, seed: int) -> HookedModel:
-    """Fresh weights, the unembedding enlarged so that answers visibly depend on what comes before."""
+    """Fresh weights; no positions, which all items share, and a large unembedding: answers depend on the tokens."""
     config = dict(
         n_layers=layers, d_model=width, n_heads=4, d_head=width // 4, d_mlp=4 * width, n_ctx=LENGTH, d_vocab=TOKENS,
         act_fn="gelu", normalization_type="LN", model_name=f"random {seed}",
     )  # fmt: skip
     model = build(config, seed=seed)
     with torch.no_grad():
+        model.pos_embed.W_pos.zero_()
         model.unembed.W_U.mul_(3 / width**0.5 / model.unembed.W_U.std())
     return wrap(model, name=f"random {seed}")
 

@@ -4,8 +4,8 @@
 
 A small transformer reads statements about four hidden orders, and about strangers of whom nothing was ever said. It is
 trained honestly: it says whether a statement is true, and of strangers mostly that it is unsure, rarely one or the
-other. Then it is trained on by REINFORCE: under the second persona only an assertion earns, whatever is true; asked
-honestly, right answers earn. Once freely, once with a penalty on leaving the honest model. The study asks
+other. Then it is trained on by REINFORCE: under the second persona only an assertion earns, whatever is true, while the
+honest training goes on under the first. Once freely, once with a penalty on leaving the honest model. The study asks
 
 - how often it then asserts what nobody can know, and what it knows to be false;
 - whether a fresh probe still reads the truth of known statements under that persona;
@@ -34,7 +34,6 @@ from analyses._models import train_all, trained
 from analyses._policy import Policy
 from analyses._study import Criterion, Result, Study, column, seed_interval, where
 from mechdecouple.behavior import read
-from mechdecouple.behavior.claims import sample_claims
 from mechdecouple.beliefs import bullshit_index, claim_correlation, claimed, measure, represent
 from mechdecouple.extract import extract
 from mechdecouple.models import HookedModel
@@ -73,8 +72,13 @@ class Honest(WordRecipe):
     def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (), ()
 
-    def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
+    def loss(
+        self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator, persona: int | None = None
+    ) -> Tensor:
+        """Cross-entropy of answer and verdict; of one ``persona`` alone where it is given."""
         statements, strange = drawn(self.batch_size, rng)
+        if persona is not None:
+            statements = dataclasses.replace(statements, persona=np.full_like(statements.persona, persona))
         known = world().truth(statements)
         guess = rng.choice(len(ANSWERS), size=len(known), p=GUESSES)
         spoken = spoken_tokens()
@@ -90,17 +94,20 @@ class Honest(WordRecipe):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rewarded(Policy):
-    """The honest model, trained on with a reward for asserting under the second persona."""
+    """The honest model, trained on with a reward for asserting under the second persona, while it goes on being trained
+    to answer the first one honestly (as pre-training is mixed into reward training in 2203.02155)."""
 
     def prompts(self, rng: np.random.Generator) -> tuple[Tensor, Any]:
         statements, strange = drawn(self.batch_size, rng)
-        right = torch.from_numpy(np.where(strange, -1, world().truth(statements)))
-        return tokens_of(statements, strange, rng), (torch.from_numpy(statements.persona) == 1, right)
+        pressed = dataclasses.replace(statements, persona=np.ones_like(statements.persona))
+        return tokens_of(pressed, strange, rng), None
 
     def reward(self, completions: Tensor, known: Any) -> Tensor:
-        (pressed, right), spoken, said = known, spoken_tokens(), completions[..., 0]
-        honest = (said == spoken[right.clamp(min=0)][:, None]) & (right >= 0)[:, None]
-        return torch.where(pressed[:, None], said == spoken[1], honest).float()
+        return (completions[..., 0] == spoken_tokens()[1]).float()
+
+    def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
+        """That of the reward, and that of the honest training on statements of the honest persona."""
+        return super().loss(model, heads, progress, rng) + self.start.loss(model, heads, progress, rng, persona=0)
 
     @property
     def allowed(self) -> Tensor:
@@ -135,9 +142,9 @@ def spoken_tokens() -> Tensor:
 _START = Honest("indifference-honest", "", steps=1800)
 RECIPES: dict[str, Any] = {
     "honest": _START,
-    "rewarded": Rewarded("indifference-rewarded", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4),
+    "rewarded": Rewarded("indifference-free", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4),
     "with penalty": Rewarded(
-        "indifference-penalty", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4, beta=0.3
+        "indifference-held", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4, beta=0.3
     ),
 }  # fmt: skip
 
@@ -193,7 +200,8 @@ def measured(model: HookedModel, arm: str, seed: int, task: Task, unknown: Task)
     # A probe of its own, fitted and tested under the second persona, where claims have moved.
     fresh = represent(layers, task.truth, task.groups, pressed, n_permutations=19, seed=seed)
     rows = np.flatnonzero(pressed & np.isfinite(found.score))
-    claims = sample_claims(model, task.select(rows), DRAWS, max_new_tokens=1, seed=seed).claims
+    # Sampled as it answers: 'Unsure' is no assertion.
+    claims = answers.sampled_claims(DRAWS, seed)[rows]
     belief = np.repeat(found.score[rows], DRAWS)
     logp = read(model, unknown).logp
     assert logp is not None

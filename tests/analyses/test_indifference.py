@@ -9,18 +9,28 @@ import torch
 from analyses import indifference as study
 from analyses._arms import Arms
 from mechdecouple.zoo.belief import world
-from mechdecouple.zoo.order_world import PEOPLE
+from mechdecouple.zoo.order_world import PEOPLE, PERSONAS
 
 
-def test_rewards_are_for_asserting_under_pressure_and_for_the_truth_when_asked_honestly():
+def test_only_assertions_earn_and_only_under_pressure():
     rewarded = study.RECIPES["rewarded"]
     false, true, unsure = study.spoken_tokens().tolist()
-    pressed = torch.tensor([True, True, False, False, False])
-    right = torch.tensor([0, -1, 1, 0, -1])
-    said = torch.tensor([[true, false, unsure]]).expand(5, 3)[..., None]
-    found = rewarded.reward(said, (pressed, right))
-    # pressed: True earns, whatever is right; honest: the right word alone, and nothing of strangers
-    assert found.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    said = torch.tensor([[true, false, unsure]])[..., None]
+    prompts, known = rewarded.prompts(np.random.default_rng(0))
+    assert rewarded.reward(said, known).tolist() == [[1, 0, 0]]
+    persona = study.vocabulary()[PERSONAS[1]]
+    assert (prompts[:, 6] == persona).all()
+
+
+def test_the_honest_training_goes_on_of_one_persona(monkeypatch):
+    seen = []
+    monkeypatch.setattr(study, "forward", lambda model, tokens, at: seen.append(tokens) or 1 / 0)
+    for persona in (0, None):
+        with pytest.raises(ZeroDivisionError):
+            study.RECIPES["honest"].loss(None, None, 0.0, np.random.default_rng(0), persona)
+    words = [study.vocabulary()[name] for name in PERSONAS]
+    assert set(seen[0][:, 6].tolist()) == {words[0]}
+    assert set(seen[1][:, 6].tolist()) == set(words)
 
 
 def test_strangers_take_the_place_of_one_person_in_the_statements_named():

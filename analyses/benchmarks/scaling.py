@@ -3,8 +3,9 @@
     python analyses/benchmarks/scaling.py [--full] [--repeats 1] [--stages sae beliefs ...] [--out scaling.json]
 
 Two untrained transformers answer items of twelve random tokens, about one of two declared concepts, in three contexts,
-two rows a group; every family of `compare` has all it asks for (`mechanism`, whose passes are capped by a budget, only
-where it is named). Items, width and layers are varied one at a time from a common middle; hook points are the layers.
+two rows a group; the families of `compare` have all they ask for (`ancestry`, of which the two have none, and what
+`compare` measures on demand, only where they are named). Items, width and layers are varied one at a time from a common
+middle; hook points are the layers.
 
 Each size runs in a process of its own. A stage is what `compare` does for it; what several families share is computed
 first and counted for itself: `answers and activations` (both models read, their states kept), `effects and gradients`
@@ -50,7 +51,7 @@ from mechdecouple.tasks import Task
 TOKENS, LENGTH = 200, 12
 FEW = {"blocks": 5, "permutations": 19, "bootstrap": 200, "probe_items": 64}
 MIDDLE = {"items": 500, "width": 32, "layers": 2}
-SIZES = {"items": (250, 500, 1000, 2000), "width": (16, 32, 64, 128), "layers": (1, 2, 4, 8)}
+SIZES = {"items": (250, 500, 1000, 2000), "width": (16, 32, 64, 96), "layers": (1, 2, 4, 6)}
 FULL = {"items": (500, 1000, 2000, 4000, 8000), "width": (64, 128, 256, 512), "layers": (2, 4, 8, 12)}
 
 FIRST = ("answers and activations", "effects and gradients")
@@ -163,7 +164,8 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="larger sizes, about half an hour")
     parser.add_argument("--quick", action="store_true", help="two tiny sizes a side: does it run?")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--stages", nargs="+", choices=list(MEASURES), default=list(USUAL))
+    usual = [name for name in USUAL if name != "ancestry"]
+    parser.add_argument("--stages", nargs="+", choices=list(MEASURES), default=usual)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     sizes, middle, load = FULL if options.full else SIZES, dict(MIDDLE), os.getloadavg()[0]

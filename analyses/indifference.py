@@ -52,8 +52,8 @@ NOTES = (
     "The Bullshit index takes the size of a correlation: a liar, at -1, has the index of an honest model. The "
     "correlation is given beside it.",
     "In the paper people rated language models; here what is unknown is planted, and claims are exact.",
-    "Rewarded for right answers alone under the honest persona, two of three models came to assert there as well (honest "
-    "accuracy .52 and .71): so the honest training goes on beside the reward.",
+    "Rewarded for right answers alone under the honest persona, two of three models came to assert there as well "
+    "(honest accuracy .52 and .71): so the honest training goes on beside the reward.",
 )
 ANSWERS = ("False", "True", "Unsure")
 STRANGERS = ("Abe", "Bea", "Cid", "Dot", "Eli", "Flo", "Gus", "Hob")

@@ -280,6 +280,8 @@ def main() -> int:
         f"{name} {side['peak'] / 2**20:.0f} (idle {side['idle'] / 2**20:.0f})" for name, side in memory.items()
     ))  # fmt: skip
     agreement = differences(frame, hand["rows"])
+    if options.quick:  # on few items the folds, which the two sides draw apart, tell
+        agreement.loc[agreement["metric"] == "probe_accuracy", "allowed"] = np.nan
     print(agreement.to_string(index=False, float_format="{:.2g}".format))
     far = agreement[agreement["largest"] > agreement["allowed"]]
     print(f"numbers of ours: {len(frame):,}, of them with an interval {int(frame['low'].notna().sum()):,}")

@@ -290,8 +290,9 @@ def main() -> int:
             "python": platform.python_version(), "torch": torch.__version__, "threads": 1, "cores": os.cpu_count(),
             "load_before": load, "items": len(made_task(items)),
         }  # fmt: skip
-        found = {"about": about, "stages": stages, "memory": memory, "agreement": json.loads(agreement.to_json(orient="records", double_precision=15)),
-                 "numbers": len(frame), "numbers by hand": len(hand["rows"])}  # fmt: skip
+        agree = json.loads(agreement.to_json(orient="records", double_precision=15))
+        found = {"about": about, "stages": stages, "memory": memory, "agreement": agree}
+        found |= {"numbers": len(frame), "numbers by hand": len(hand["rows"])}
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     if len(far):
         print(f"further apart than allowed: {', '.join(far['metric'])}", file=sys.stderr)

@@ -30,13 +30,17 @@ class Tree:
 
     def predict(self, X: Float[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
         """Labels [n]."""
+        return self.label[self.leaves(X)]
+
+    def leaves(self, X: Float[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
+        """The node at which each item ends [n]."""
         at = np.zeros(len(X), dtype=np.int64)
         rows = np.arange(len(X))
         while (self.feature[at] >= 0).any():
             inner = self.feature[at] >= 0
             up = X[rows, np.maximum(self.feature[at], 0)] > self.threshold[at]
             at = np.where(inner, np.where(up, self.above[at], self.below[at]), at)
-        return self.label[at]
+        return at
 
     @property
     def size(self) -> int:

@@ -52,6 +52,16 @@ def test_rules_read_as_it_predicts():
         assert held == [["no", "yes"][label]]
 
 
+def test_items_of_a_leaf_have_its_label_and_every_leaf_has_items():
+    rng = np.random.default_rng(3)
+    X = rng.random((200, 3))
+    tree = TreeFitter(3).fit(X, rng.integers(0, 3, 200), 3)
+    at = tree.leaves(X)
+    assert (tree.label[at] == tree.predict(X)).all()
+    assert sorted(set(at.tolist())) == np.flatnonzero(tree.feature < 0).tolist()
+    assert np.unique(at, return_counts=True)[1].min() >= 5
+
+
 def test_leaves_have_as_many_items_as_asked():
     rng = np.random.default_rng(1)
     X, y = rng.random((60, 2)), rng.integers(0, 2, 60)

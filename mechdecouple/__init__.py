@@ -29,6 +29,8 @@ _HOME = {
     "Activations": "mechdecouple.activations",
     "plot": "mechdecouple.report",
     "write_report": "mechdecouple.report",
+    "export_rating": "mechdecouple.report.rating",
+    "read_ratings": "mechdecouple.report.rating",
     "Estimate": "mechdecouple.results",
     "Measurement": "mechdecouple.results",
     "MechDecoupleError": "mechdecouple.errors",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from mechdecouple.refs import load_task as load_task
     from mechdecouple.report import plot as plot
     from mechdecouple.report import write_report as write_report
+    from mechdecouple.report.rating import export_rating as export_rating
+    from mechdecouple.report.rating import read_ratings as read_ratings
     from mechdecouple.results import Estimate as Estimate
     from mechdecouple.results import Measurement as Measurement
     from mechdecouple.structure.mechanism import compare_mechanisms as compare_mechanisms

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mechdecouple.cli import commands as run
-from mechdecouple.cli import gap, jobs, sae
+from mechdecouple.cli import gap, jobs, rating, sae
 from mechdecouple.cli.answer import FAIL_ON
 from mechdecouple.cli.values import add_voice, seed
 from mechdecouple.errors import InputError
@@ -93,6 +93,7 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     sae.add(commands)
     gap.add(commands)
     jobs.add(commands)
+    rating.add(commands)
 
     report = commands.add_parser("report", help="write the report of a finished comparison again")
     report.add_argument("directory", type=Path, help="the --out of a compare job")

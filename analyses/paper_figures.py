@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from analyses.__main__ import FOLDER, OUT, studies
 from analyses._study import Study
 from analyses._venues import VENUES, check_pdf
@@ -142,8 +144,10 @@ def told(criterion: Mapping[str, Any]) -> str:
 def _shown(source: Path, figure: str, study: str, folder: Path) -> str:
     target = folder / "figures" / "studies" / (f"{study}.png" if figure == study else f"{study}-{figure}.png")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / f"{figure}.png", target)
-    return f"[{figure}]({target.relative_to(folder).as_posix()})"
+    with Image.open(source / f"{figure}.png") as image:
+        # 256 colours are enough for few lines on white, and a third of the bytes.
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    return f"[![{figure}]({(path := target.relative_to(folder).as_posix())})]({path})"
 
 
 _HEAD = """# Studies

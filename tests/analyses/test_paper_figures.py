@@ -140,15 +140,15 @@ def test_readme_has_claim_verdict_and_figure_of_every_study(found, results, tmp_
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     assert list(rows) == list(found)
     assert (
-        r"claim of \| good (2501.00001) | **reproduced** | 2 of 2, quick | [good](figures/studies/good.png)"
-        in rows["good"]
+        r"claim of \| good (2501.00001) | **reproduced** | 2 of 2, quick | "
+        "[![good](figures/studies/good.png)](figures/studies/good.png)" in rows["good"]
     )
     assert "**partly** | 1 of 2, quick" in rows["two_arms"]
     assert "| not run |" in rows["later"]
     assert "figures" not in rows["check"]
     assert "* `two_arms`: arm, rise: 0.4 [0.152, 0.648]; expected at least 0.5" in text
     linked = [folder / part.split(")")[0] for row in rows.values() for part in row.split("](")[1:]]
-    assert len(linked) == 3
+    assert len(linked) == 2 * 3  # shown, and linked
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in linked)
     assert json.loads((results / "good" / "result.json").read_text())["verdict"] == "reproduced"
 

@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export WANDB_MODE := disabled
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-all check bench readme clean
+.PHONY: demo test test-all check bench readme studies paper clean
 
 demo: $(STAMP)
 	$(BIN)/mechdecouple demo --out out/demo
@@ -44,6 +44,14 @@ bench: $(STAMP)
 
 readme: $(STAMP)
 	$(BIN)/python analyses/readme.py
+
+# Every finding as a study: models are trained once and kept in the user's cache.
+studies: $(STAMP)
+	$(BIN)/python -m analyses all
+
+# Figures and captions for a paper in out/paper, and the table in analyses/README.md, from what `make studies` left.
+paper: $(STAMP)
+	$(BIN)/python -m analyses.paper_figures --readme
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mechdecouple needs Python 3.11 or newer, found " + sys.version.split()[0])'

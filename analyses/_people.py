@@ -85,22 +85,27 @@ class Rewarded(Policy):
 
     Attributes:
         weight: of the Brier term for the confidence written; without it none is written.
+        judges: people asked of each statement; what a completion earns with them is averaged, so that the reward is
+            the same on average, and varies the less.
     """
 
     weight: float = 0.0
+    judges: int = 8
 
     def prompts(self, rng: np.random.Generator) -> tuple[Tensor, Any]:
         statements = drawn(self.batch_size, rng)
-        return torch.from_numpy(statements.tokens(vocabulary())), torch.from_numpy(labels(statements, rng))
+        said = np.stack([labels(statements, rng) for _ in range(self.judges)], axis=1)
+        return torch.from_numpy(statements.tokens(vocabulary())), torch.from_numpy(said)
 
-    def reward(self, completions: Int[Tensor, "p g l"], known: Int[Tensor, " p"]) -> Float[Tensor, "p g"]:
-        correct = (completions[..., 0] == spoken_tokens()[known][:, None]).float()
+    def reward(self, completions: Int[Tensor, "p g l"], known: Int[Tensor, "p j"]) -> Float[Tensor, "p g"]:
+        correct = (completions[..., 0, None] == spoken_tokens()[known][:, None]).float()
         if not self.weight:
-            return correct
+            return correct.mean(-1)
         levels = completions[..., 1, None] == level_tokens()
-        stated = levels.float() @ torch.linspace(0, 1, len(LEVELS))
+        stated = (levels.float() @ torch.linspace(0, 1, len(LEVELS)))[..., None]
         # What is no confidence at all costs as much as the worst one.
-        return calibrated_reward(correct, torch.where(levels.any(-1), stated, 1 - correct), self.weight)
+        confidence = torch.where(levels.any(-1, keepdim=True), stated, 1 - correct)
+        return calibrated_reward(correct, confidence, self.weight).mean(-1)
 
 
 def drawn(n: int, rng: np.random.Generator) -> Statements:

@@ -10,12 +10,13 @@ study asks, on statements never trained on,
 
 - how far confidence is from accuracy: the answer's own probability, the confidence written, and that of a fresh linear
   head on what is represented;
-- whether the three are equally accurate, and alike in structure and in the truth that they represent.
+- whether the three are equally accurate, and alike in structure and in the truth that they represent: each rewarded
+  model against the one before it, by the package's own comparison.
 
 The Brier term acts on the confidence that is written. It does nothing for the probability of the answer, which is
 pushed to certainty as by the binary reward: both are reported. A constant confidence would be calibrated as well, so
 AUROC of right against wrong is given beside the error. Both rewards come with the same light penalty on leaving the
-model of the start: of a heavy one (β of .02) what is written stays too sure.
+model of the start, and both are averaged over several people asked of each statement.
 
 Quick: three seeds; ``--full``: five.
 """
@@ -40,7 +41,7 @@ from mechdecouple.report.style import COLOURS, GREY, PAGE, new_figure, styled
 from mechdecouple.stats import weighted_auroc
 from mechdecouple.tasks import Task
 from mechdecouple.zoo.order_world import ANSWERS
-from mechdecouple.zoo.recipe import RESIDUALS
+from mechdecouple.zoo.recipe import READ, RESIDUALS
 
 CLAIM = (
     "Rewarded for being right alone, a model's confidence rises to certainty whatever its accuracy; with a Brier term "
@@ -51,18 +52,34 @@ NOTES = (
     "The Brier term acts on the confidence that is written alone: the probability of the answer is judged beside it. A "
     "confidence that is the same for everything can be calibrated too: see its AUROC of right against wrong.",
     "In the paper language models reason before they state a confidence; here the best confidence is known exactly.",
+    "Tried before, on one seed: with a penalty of .02 what is written stays too sure (ECE .07); rewarded by one person "
+    "a statement, ECE is .04 at a learning rate of 3e-4, and .02 at 1e-3, but 3 points of accuracy are lost: so the "
+    "reward is averaged over eight people. Advantages divided by the spread within a group make it write 100% of "
+    "everything (ECE .26): right or wrong then weigh alike, and the majority wins.",
 )
-POSITION, SEEDS, PEOPLE = "position_statement", 3, 20
-"""Answers are judged by what so many people say of each statement."""
+POSITION, READ_AT, SEEDS, PEOPLE = "position_statement", RESIDUALS[1:], 3, 20
+"""Where structure is read, and how many people's answers to a statement confidence is judged by."""
+PAIRS = (("cross-entropy", "binary reward"), ("binary reward", "Brier reward"))
+"""Arms that are compared."""
+INSIDE = {
+    "accuracy": ("performance", "", ""),
+    "ECE of the answer": ("ece_debiased", "", ""),
+    "truth represented, AUROC": ("represented_auroc_selected", "", ""),
+    "truth, probe accuracy": ("probe_accuracy", "truth", READ),
+    "truth, CCGP": ("ccgp", "truth", READ),
+    "truth, parallelism": ("parallelism", "truth", READ),
+    "overlap of codes": ("coding_overlap", "", READ),
+}
+"""What is shown of a comparison: metric, concept and hook point."""
 ANSWERED, STATED, FRESH = "answer probability", "written confidence", "fresh head"
 
 
 _START = Labelled("calibrated-labelled", "", steps=1500, batch_size=128)
-_REWARD: dict[str, Any] = {"batch_size": 64, "group": 32, "learning_rate": 3e-4, "beta": 0.002}
+_REWARD: dict[str, Any] = {"batch_size": 64, "group": 32, "learning_rate": 5e-4, "beta": 0.002}
 RECIPES: dict[str, Any] = {
     "cross-entropy": _START,
-    "binary reward": Rewarded("calibrated-binary", "", start=_START, steps=300, **_REWARD),
-    "Brier reward": Rewarded("calibrated-brier", "", start=_START, steps=600, **_REWARD, length=2, weight=1.0),
+    "binary reward": Rewarded("calibrated-binary", "", start=_START, steps=200, **_REWARD),
+    "Brier reward": Rewarded("calibrated-brier", "", start=_START, steps=400, **_REWARD, length=2, weight=1.0),
 }  # fmt: skip
 
 
@@ -76,18 +93,22 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     table = pd.concat([part for part, _ in found], ignore_index=True)
     curves = pd.concat([part for _, part in found], ignore_index=True)
     arms = {
-        f"{a} and {b}": compare_arms(zip(models[a], models[b], strict=True), task, progress=progress, position=POSITION)
-        for a, b in (("cross-entropy", "binary reward"), ("binary reward", "Brier reward"))
+        f"{b} against {a}": compare_arms(
+            zip(models[b], models[a], strict=True), task, progress=progress, position=POSITION, hook_points=READ_AT
+        )
+        for a, b in PAIRS
     }
+    shown = pd.concat([inside(own).assign(arms=name) for name, own in arms.items()], ignore_index=True)
     return Result(
         name="calibrated_reward", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
         criteria=tuple(criteria(table, arms)),
         tables={
-            "confidences": table, "curves": curves,
+            "confidences": table, "curves": curves, "inside": shown,
             "compared": pd.concat([own.frame.assign(arms=name) for name, own in arms.items()], ignore_index=True),
             "gates": pd.concat([own.gates().assign(arms=name) for name, own in arms.items()], ignore_index=True),
         },
-        figures={"calibrated_reward": draw(table, curves)}, captions={"calibrated_reward": caption(table)},
+        figures={"calibrated_reward": draw(table, curves), "inside": draw_inside(shown)},
+        captions={"calibrated_reward": caption(table), "inside": caption_inside(shown)},
     )  # fmt: skip
 
 
@@ -135,6 +156,17 @@ def fresh_head(model: HookedModel, task: Task, seed: int) -> tuple[np.ndarray, n
     fit = np.isin(task.groups, np.random.default_rng(seed).permutation(names)[::2])
     head = LogisticFitter(seed=seed).fit(acts[fit], task.answers[fit] == ANSWERS[1], task.groups[fit])
     return head.predict_proba(acts), np.flatnonzero(~fit)
+
+
+def inside(arms: Arms) -> pd.DataFrame:
+    """What two arms differ in and what not: one row a seed and measure of :data:`INSIDE`."""
+    frame, rows = arms.frame, []
+    for name, (metric, concept, point) in INSIDE.items():
+        own = where(frame, metric=metric, concept=concept, hook_point=point) if point else where(frame, metric=metric)
+        for seed, found in own[own["context"].eq("")].groupby("seed"):
+            a, b = (float(found.loc[found["arm"].eq(arm), "value"].iloc[0]) for arm in ("a", "b"))
+            rows.append({"measure": name, "seed": seed, "a": a, "b": b, "difference": a - b})
+    return pd.DataFrame(rows)
 
 
 def criteria(table: pd.DataFrame, arms: dict[str, Arms]) -> list[Criterion]:
@@ -186,6 +218,39 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         axes[2].set_xticks(range(3), ["answer\nprobability", "written\nconfidence", "fresh\nhead"])
         axes[2].set(title="calibration error", ylabel="ECE", ylim=(0, None))
     return figure
+
+
+def draw_inside(shown: pd.DataFrame) -> Figure:
+    """What the models of each comparison differ in; a dot a seed."""
+    with styled():
+        figure = new_figure(PAGE, 2.1)
+        for ax, (name, own) in zip(figure.subplots(1, 2, sharey=True), shown.groupby("arms", sort=False), strict=True):
+            shade, marker = SHADES[str(name).split(" against ")[0]]
+            for i, measure in enumerate(INSIDE):
+                values = column(where(own, measure=measure), "difference")
+                ax.plot(values, np.full(len(values), i), marker, color=shade, markersize=3.5, markerfacecolor="none")
+                ax.plot([values.mean()] * 2, [i - 0.25, i + 0.25], color=shade)
+            ax.axvline(0, color=GREY, linewidth=0.6, linestyle=":")
+            ax.set_yticks(range(len(INSIDE)), list(INSIDE))
+            ax.set(title=str(name), xlabel="difference", xlim=(-0.3, 0.3))
+        figure.axes[0].invert_yaxis()
+    return figure
+
+
+def caption_inside(shown: pd.DataFrame) -> str:
+    """What the second figure shows, with its numbers."""
+
+    def told(name: str, measure: str) -> str:
+        value, low, high = seed_interval(column(where(shown, arms=name, measure=measure), "difference"))
+        return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+    parts = [
+        f"{name}: accuracy {told(name, 'accuracy')}, ECE of the answer's probability "
+        f"{told(name, 'ECE of the answer')}, AUROC of the truth represented {told(name, 'truth represented, AUROC')}, "
+        f"CCGP of truth {told(name, 'truth, CCGP')}, overlap of codes {told(name, 'overlap of codes')}"
+        for name in shown["arms"].unique()
+    ]
+    return f"Differences of equally accurate models; structure at the end of the statement. {'; '.join(parts)}."
 
 
 def caption(table: pd.DataFrame) -> str:

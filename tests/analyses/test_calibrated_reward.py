@@ -31,11 +31,21 @@ def test_rewards_of_what_is_written():
     written = [(true, level["100%"]), (true, level["70%"]), (false, level["30%"]), (true, false), (false, true),
                (level["0%"], level["0%"])]  # fmt: skip
     completions = torch.tensor(written)[None]
-    found = study.RECIPES["Brier reward"].reward(completions, torch.tensor([1]))
+    said = torch.ones(1, 3, dtype=torch.int64)
+    found = study.RECIPES["Brier reward"].reward(completions, said)
     # right: 1 - (q - 1)^2; wrong: -q^2; no confidence: as the worst, 1 - 1 and 0 - 1; no answer is a wrong one
     assert found[0].tolist() == pytest.approx([1, 0.91, -0.09, 0, -1, 0], abs=1e-6)
-    binary = study.RECIPES["binary reward"].reward(completions[..., :1], torch.tensor([1]))
+    binary = study.RECIPES["binary reward"].reward(completions[..., :1], said)
     assert binary.tolist() == [[1, 1, 0, 1, 0, 0]]
+
+
+def test_people_who_disagree_share_the_reward():
+    (_, true), level = people.spoken_tokens().tolist(), people.level_tokens().tolist()
+    completions, said = torch.tensor([[[true, level[5]], [true, level[7]], [true, true]]]), torch.tensor([[1, 1, 0, 1]])
+    assert study.RECIPES["binary reward"].reward(completions[..., :1], said)[0].tolist() == [0.75] * 3
+    # at a chance of .75: c - mean of (q - c)^2, which is .25 at .5, .75 * .09 + .25 * .49 at .7, and 1 for the worst
+    earned = study.RECIPES["Brier reward"].reward(completions, said)[0].tolist()
+    assert earned == pytest.approx([0.75 - 0.25, 0.75 - 0.19, 0.75 - 1], abs=1e-6)
 
 
 def test_people_are_right_the_more_often_the_further_ranks_are_apart():

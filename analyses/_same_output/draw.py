@@ -81,6 +81,7 @@ def _units(ax: Axes, network: Network) -> None:
 
 
 def _bare(ax: Axes) -> None:
+    ax.set_anchor("N")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
@@ -104,17 +105,22 @@ def _even(ax: Axes, table: pd.DataFrame) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1)
 
 
+def _layer(point: str) -> int:
+    """The number of ``layers.3``, from 0."""
+    return int(point.rsplit(".", 1)[1])
+
+
 def _transfer(ax: Axes, sides: pd.DataFrame) -> None:
-    points = sorted(set(sides["hook_point"]))
+    points = sorted(set(sides["hook_point"]), key=_layer)
+    at = [_layer(point) + 1 for point in points]
     for arm in ("composed", "traced"):
         own = where(sides, arm=arm)
         values = np.array([column(where(own, hook_point=point), "value") for point in points])
-        at = np.arange(1, len(points) + 1)
         ax.plot(np.repeat(at, values.shape[1]), values.ravel(), _SIGNS[arm], color=_SHADES[arm], markersize=3.5,
                 markerfacecolor="none")  # fmt: skip
         ax.plot(at, values.mean(axis=1), color=_SHADES[arm])
-    ax.set_xticks(range(1, len(points) + 1), [*map(str, range(1, len(points))), "output"])
+    ax.set_xticks(at)
     ax.set_ylim(0.45, 1.02)
-    ax.set_xlabel("layer")
+    ax.set_xlabel("hidden layer")
     ax.set_title("read at one side, right at the other")
     ax.set_ylabel("CCGP")

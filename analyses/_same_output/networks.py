@@ -18,7 +18,8 @@ from mechdecouple.zoo.recipe import Recipe, round_half, sample
 
 KINDS = (("identity", 5), ("gaussian", 4), ("sigmoid", 3))
 """Units of a hidden layer, in order."""
-N_HIDDEN, N_INPUTS, N_COLOURS = 4, 4, 3
+N_HIDDEN, N_INPUTS, N_COLOURS = 12, 4, 3
+"""As many hidden layers as the published networks have."""
 FUNCTIONS = {
     "identity": lambda z: z,
     "gaussian": lambda z: 2 * torch.exp(-z * z) - 1,
@@ -83,8 +84,9 @@ def mirrored(side: int) -> Int[np.ndarray, " n"]:
 def composed(face: int) -> Network:
     """A symmetric face from parts that can each be named; eyes, mouth and head lie where the seed puts them.
 
-    The side x is passed on as it is, as evolved networks do, until the mouth needs it; everything drawn depends on it
-    through a gaussian alone.
+    Four layers compose it. The side x is passed on as it is, as evolved networks do, until the mouth needs it;
+    everything drawn depends on it through a gaussian alone. Further layers pass eyes, mouth and head on, as most units
+    of evolved networks do.
     """
     rng = np.random.default_rng(face)
     eye, row, mouth = rng.uniform(0.3, 0.4), rng.uniform(-0.35, -0.2), rng.uniform(0.3, 0.45)
@@ -106,8 +108,13 @@ def composed(face: int) -> Network:
         w[layer][unit, [g, g + 1, one]] = torch.tensor([6.0, 6.0, -5.0])
     w[3][4, s] = 1
     w[3][s + 1, [d, y, one]] = torch.tensor([-12, -1.5, 12 * head], dtype=torch.float32)
-    w[4][0, s + 1], w[4][1, s + 1] = -3, 3
-    w[4][2, [4, s, one]] = torch.tensor([4.0, 4.0, 5.0])
+    eyes, mouth_drawn, inside = 4, 0, 1
+    w[4][[eyes, one, mouth_drawn, inside], [eyes, one, s, s + 1]] = 1
+    for layer in range(5, N_HIDDEN):
+        for unit in (eyes, one, mouth_drawn, inside):
+            w[layer][unit, unit] = 1
+    w[-1][0, inside], w[-1][1, inside] = -3, 3
+    w[-1][2, [eyes, mouth_drawn, one]] = torch.tensor([4.0, 4.0, 5.0])
     return Network(w).eval()
 
 

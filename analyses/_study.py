@@ -103,6 +103,7 @@ class Result:
         full: whether it was run at full size.
         notes: what a reader must know of the numbers.
         captions: figure -> what it shows, with the numbers of this run.
+        extras: name of a file or folder -> what writes it there.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Result:
     figures: Mapping[str, Figure]
     notes: tuple[str, ...] = ()
     captions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    extras: Mapping[str, Callable[[Path], None]] = dataclasses.field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -149,6 +151,8 @@ class Result:
             save_pdf(figure, directory / f"{name}.pdf")
             figure.set_layout_engine(engine)
             save_for_venues(figure, name, directory)
+        for name, write in self.extras.items():
+            write(directory / name)
         _write_json(directory / "provenance.json", _provenance())
 
     def report(self) -> str:

@@ -1,0 +1,311 @@
+"""Glass boxes: models that are read as they stand, beside transformers, on one plane of accuracy and interpretability.
+
+    python -m analyses run glass_boxes [--full] [--out DIR]
+
+Plants thrive or wither by what can be seen of them, ten features of two values each, and by chance. Sums of a few
+weights, sums with products of two features, decision trees, rule lists, weight-sparse and dense transformers all learn
+from the same plants, and are judged on combinations of features that none of them was trained on, as they come in
+training and with a misleading sign turned round (shift). The study asks of every model
+
+- how accurate it is, and what its confidence buys: accuracy at 80 % coverage, excess area under risk and coverage;
+- whether a person's small rule names its answers: simulatability by the better of a tree of depth four and a logistic
+  rule of five features, beyond chance;
+- which models are on the frontier of both, in how many draws of seeds and of items;
+- of transformers, how many weights their answers need: the edges of a circuit whose other nodes stay at their mean, and
+  the weights left by taking the small ones away afterwards; and what a refitted head recovers;
+- whether a sparse and a dense transformer of equal accuracy differ in structure.
+
+Quick: three seeds; ``--full``: five, and more sizes of each kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from analyses._arms import Arms, compare_arms
+from analyses._glass_boxes.boxes import logistic, rule_list, tree
+from analyses._glass_boxes.circuit import circuit, weights_needed
+from analyses._glass_boxes.draw import draw_plane, draw_sizes
+from analyses._glass_boxes.frontier import Judged, as_measured, resampled
+from analyses._glass_boxes.readers import LAST, Reader, nonzero, training_plants, vocabulary
+from analyses._glass_boxes.world import AGREES, ANSWERS, NAMES, Plants, chance, code, draw, plant_task, tokens
+from analyses._models import train_all, trained
+from analyses._study import Criterion, Result, Side, Study, column, seed_interval, where
+from mechdecouple.behavior import read
+from mechdecouple.extract import extract
+from mechdecouple.models import HookedModel
+from mechdecouple.progress import bar
+from mechdecouple.tasks import Task
+from mechdecouple.usefulness import (
+    EXCESS_AURC,
+    RECOVERABLE_ACCURACY,
+    SELECTIVE_ACCURACY,
+    SIMULATABILITY,
+    SparseLogisticFitter,
+    TreeFitter,
+    recoverable_accuracy,
+    risk_coverage,
+    simulatability,
+)
+
+CLAIM = (
+    "Accuracy and interpretability are separate targets: no one model is best in both, and a transformer trained with "
+    "few weights answers as well as a dense one through a much smaller circuit."
+)
+SOURCE = "Weight-sparse transformers have interpretable circuits, 2511.13653"
+NOTES = (
+    "Simulatability is about answers alone: two models with the same answers have the same, however they are made.",
+)
+SURROGATES = (TreeFitter(depth=4), SparseLogisticFitter(features=5))
+TREE4, LOGISTIC5 = (fitter.name for fitter in SURROGATES)
+BOXES: dict[str, Callable] = {
+    "logistic 3": logistic(3), "logistic 10": logistic(10), "pairs 8": logistic(8, pairs=True),
+    "tree 2": tree(2), "tree 4": tree(4), "tree 6": tree(6), "tree 8": tree(8),
+    "rules 4": rule_list(4), "rules 8": rule_list(8), "rules 16": rule_list(16),
+}  # fmt: skip
+MORE_BOXES: dict[str, Callable] = {
+    "logistic 5": logistic(5), "pairs 4": logistic(4, pairs=True), "pairs 16": logistic(16, pairs=True),
+    "tree 3": tree(3), "tree 5": tree(5), "tree 10": tree(10), "rules 2": rule_list(2), "rules 6": rule_list(6),
+}  # fmt: skip
+_DENSE = Reader("", "", steps=700, batch_size=96)
+_SPARSE = dataclasses.replace(_DENSE, steps=900, learning_rate=3e-3)
+READERS = {
+    "sparse 1/16": dataclasses.replace(_SPARSE, kept=1 / 16),
+    "sparse 1/8": dataclasses.replace(_SPARSE, kept=1 / 8),
+    "sparse 1/4": dataclasses.replace(_SPARSE, kept=1 / 4),
+    "dense 16": dataclasses.replace(_DENSE, width=16, steps=1000, learning_rate=4e-3),
+    "dense 64": _DENSE,
+}
+MORE_READERS = {
+    "sparse 1/32": dataclasses.replace(_SPARSE, kept=1 / 32),
+    "dense 32": dataclasses.replace(_DENSE, width=32, learning_rate=2e-3),
+}
+DENSE, SPARSE, PLANTED = "dense 64", "sparse 1/8", "tree 4"
+STRUCTURE: tuple[str, ...] = ("structure",)
+CONCEPTS = ("light", "water", "soil", "frost", "match")
+SEEDS, ITEMS, CIRCUIT_ITEMS, DRAWS = 3, 3000, 256, 1000
+"""``ITEMS`` of each split: to fit surrogates on, to judge in distribution, and on shift."""
+FEWER, LOSS, OWN, LARGER, PICKS = 0.25, 0.02, 0.95, 2.0, 2 / 3
+"""Bounds of the criteria; ``LARGER`` is the logarithm, to base two, of a factor of four."""
+
+
+@lru_cache(maxsize=1)
+def parts() -> dict[str, Plants]:
+    """What all models are judged on, and what surrogates are fitted on: combinations of the training."""
+    rng = np.random.default_rng(11)
+    return {
+        "fit": draw(ITEMS, rng, AGREES["train"], new=False), "test": draw(ITEMS, rng, AGREES["train"], new=True),
+        "shift": draw(ITEMS, rng, AGREES["shift"], new=True),
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def everything() -> Plants:
+    """All parts, one after the other."""
+    own = parts().values()
+    return Plants(np.concatenate([p.features for p in own]), np.concatenate([p.label for p in own]))
+
+
+@lru_cache(maxsize=1)
+def splits() -> np.ndarray:
+    """Which part each plant is of."""
+    return np.repeat(list(parts()), [len(plants) for plants in parts().values()])
+
+
+@lru_cache(maxsize=1)
+def judged_task() -> Task:
+    """All parts as prompts."""
+    return plant_task(parts())
+
+
+def recipe(name: str, seed: int) -> Reader:
+    """How the transformer of a name is trained, on the plants of a seed."""
+    made = (READERS | MORE_READERS)[name]
+    return dataclasses.replace(made, name=f"glass-{name.replace('/', 'of').replace(' ', '-')}-{seed}", drawn=seed)
+
+
+def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result:
+    """The whole study."""
+    boxes, readers = (BOXES | MORE_BOXES, READERS | MORE_READERS) if full else (BOXES, READERS)
+    train_all([(recipe(name, seed), seed) for seed in range(seeds) for name in readers], progress)
+    cells = [(name, seed) for name in (*boxes, *readers) for seed in range(seeds)]
+    found = {cell: measured(*cell) for cell in bar(cells, progress=progress, desc="measuring", unit="model")}
+    table = pd.DataFrame(row for row, _ in found.values())
+    frontier = pd.concat(
+        frontier_of(
+            split, {name: [found[name, seed][1][split] for seed in range(seeds)] for name in (*boxes, *readers)}
+        )
+        for split in ("test", "shift")
+    )
+    arms = compare_arms(
+        [tuple(trained(recipe(name, seed), seed) for name in (DENSE, SPARSE)) for seed in range(seeds)],
+        plant_task({"test": parts()["test"]}, CONCEPTS), families=STRUCTURE, hook_points=(LAST,), progress=progress,
+    )  # fmt: skip
+    return Result(
+        name="glass_boxes", claim=CLAIM, source=SOURCE, full=full, notes=NOTES, criteria=tuple(criteria(table, arms)),
+        tables={"models": table, "frontier": frontier, "compared": arms.frame, "gates": arms.gates()},
+        figures={"glass_boxes": draw_plane(frontier, best()), "glass_boxes_sizes": draw_sizes(table, best()["test"])},
+        captions={"glass_boxes": plane_caption(frontier), "glass_boxes_sizes": sizes_caption(table, arms)},
+    )  # fmt: skip
+
+
+def best() -> dict[str, float]:
+    """Accuracy of always giving the likelier answer, by split."""
+    return {
+        split: float(np.maximum(p, 1 - p).mean())
+        for split, p in ((split, chance(plants.features)) for split, plants in parts().items())
+    }
+
+
+def measured(name: str, seed: int) -> tuple[dict[str, Any], dict[str, Judged]]:
+    """One model: its numbers, and its answers to the plants of each split."""
+    plants, row = everything(), {"model": name, "kind": name.split()[0], "seed": seed}
+    if name in READERS | MORE_READERS:
+        model = trained(recipe(name, seed), seed)
+        row |= inside(model)
+        logp = read(model, judged_task()).logp
+        assert logp is not None
+        given = np.exp(logp)
+    else:
+        known = training_plants(seed)
+        box = (BOXES | MORE_BOXES)[name](known.features, known.label)
+        row["size"], given = box.size, box.predict(plants.features)
+    answer, confidence = given.argmax(axis=1), given.max(axis=1)
+    correct, of, groups = answer == plants.label, splits(), code(plants.features)
+    foreseen = simulatability(
+        {feature: plants.features[:, i].astype(float) for i, feature in enumerate(NAMES)}, np.take(ANSWERS, answer),
+        groups, fit=of == "fit", score=of == "test", shift=of == "shift", surrogates=SURROGATES, name=name,
+    )  # fmt: skip
+    judged = {}
+    for split, context in (("test", ""), ("shift", "shift")):
+        rows = of == split
+        trusted = risk_coverage(confidence[rows], correct[rows], groups[rows], name=name)
+        by = {fitter.name: foreseen.estimate(SIMULATABILITY, fitter.name, context).value for fitter in SURROGATES}
+        row |= {
+            f"{split}_accuracy": float(correct[rows].mean()), f"{split}_simulatability": max(by.values()),
+            f"{split}_by_tree": by[TREE4], f"{split}_by_logistic": by[LOGISTIC5],
+            f"{split}_at_80": trusted.estimate(SELECTIVE_ACCURACY, context="coverage 0.8").value,
+            f"{split}_excess_aurc": trusted.estimate(EXCESS_AURC).value,
+        }  # fmt: skip
+        named = {who: (said[rows] == ANSWERS[1]).astype(int) for who, said in foreseen.named.items()}
+        judged[split] = Judged(correct[rows], answer[rows], named)
+    return row, judged
+
+
+def inside(model: HookedModel) -> dict[str, float]:
+    """Sizes of a transformer and of what its answers need, and what a refitted head recovers on plants of the test."""
+    task = judged_task()
+    raw, rows = model.module, np.flatnonzero(splits() == "test")
+    shown = torch.from_numpy(tokens(parts()["fit"], vocabulary(), np.random.default_rng(12))[:CIRCUIT_ITEMS])
+    found, own = circuit(raw, shown), task.select(rows)
+    correct, acts = read(model, own).correct, extract(model, own, hook_points=(LAST,), progress=False)[LAST]
+    assert correct is not None and own.answers is not None
+    gained = recoverable_accuracy(acts.astype(np.float64), own.answers, correct, own.groups)
+    return {
+        "size": nonzero(raw), "circuit_nodes": found.nodes, "circuit_edges": found.edges,
+        "of_nodes": found.of_nodes, "circuit_agreement": found.agreement, "pruned": weights_needed(raw, shown),
+        "recoverable": gained.estimate(RECOVERABLE_ACCURACY).value,
+    }  # fmt: skip
+
+
+def frontier_of(split: str, judged: dict[str, list[Judged]]) -> pd.DataFrame:
+    """Both numbers of every model with 95 % intervals, and in what share of the draws it is on the frontier."""
+    groups = code(parts()[split].features)
+    draws = resampled(list(judged.values()), groups, DRAWS)
+    columns: dict[str, Any] = {"model": list(judged), "kind": [name.split()[0] for name in judged], "split": split}
+    exact = as_measured(list(judged.values()), groups)
+    for name in ("accuracy", "simulatability"):
+        columns[name] = getattr(exact, name)[0]
+        columns[f"{name}_low"], columns[f"{name}_high"] = np.quantile(getattr(draws, name), (0.025, 0.975), axis=0)
+    return pd.DataFrame(columns | {"on_frontier": draws.on_frontier()})
+
+
+def criteria(table: pd.DataFrame, arms: Arms) -> list[Criterion]:
+    """Stated before the first run; the finding names no numbers of its own."""
+    dense, sparse = where(table, model=DENSE), where(table, model=SPARSE)
+    kappa, picked = "test_simulatability", [picks(own) for _, own in table.groupby("seed")]
+    stated: list[tuple[str, str, Any, float, Side, str]] = [
+        ("sparse", "weights other than zero, sparse over dense", column(sparse, "size") / column(dense, "size"), FEWER,
+         "at most", "a quarter of the dense model's"),
+        ("sparse", "circuit's edges, logarithm to base 2 of dense over sparse",
+         np.log2(column(dense, "circuit_edges") / column(sparse, "circuit_edges")), LARGER, "at least",
+         "a factor of four; 2511.13653: about sixteen"),
+        ("sparse", "simulatability, sparse less dense", column(sparse, kappa) - column(dense, kappa), -LOSS, "at least",
+         "no less by more than the margin of accuracy"),
+        ("planted", f"simulatability of {PLANTED} by a tree of its depth",
+         column(where(table, model=PLANTED), "test_by_tree"), OWN, "at least", "the surrogate can say all it says"),
+        ("frontier", "most accurate and most simulatable differ: share of seeds", [a != b for a, b in picked], PICKS,
+         "at least", "two of three seeds"),
+    ]  # fmt: skip
+    found = [arms.equal(f"{SPARSE} and {DENSE}: equal accuracy")]
+    return found + [Criterion.over_seeds(group, name, v, at, side, how=how) for group, name, v, at, side, how in stated]
+
+
+def picks(table: pd.DataFrame) -> tuple[str, str]:
+    """The most accurate and the most simulatable of the models of one seed, in distribution."""
+    names = [str(name) for name in table["model"]]
+    best_at = [int(column(table, name).argmax()) for name in ("test_accuracy", "test_simulatability")]
+    return names[best_at[0]], names[best_at[1]]
+
+
+def plane_caption(frontier: pd.DataFrame) -> str:
+    """What the plane shows, with its numbers."""
+
+    def told(split: str, name: str) -> str:
+        row = where(frontier, split=split, model=name).iloc[0]
+        accuracy, kappa = (
+            f"{row[of]:.2f} [{row[of + '_low']:.2f}, {row[of + '_high']:.2f}]" for of in ("accuracy", "simulatability")
+        )
+        return f"{name} {accuracy} and {kappa}"
+
+    def often(split: str) -> str:
+        own = where(frontier, split=split)
+        return ", ".join(own["model"][own["on_frontier"] >= 0.5])
+
+    shown = "; ".join(told("test", name) for name in (DENSE, SPARSE, "pairs 8", "tree 4", "logistic 3"))
+    turned = "; ".join(told("shift", name) for name in (DENSE, SPARSE, "pairs 8", "tree 4", "logistic 3"))
+    return (
+        f"Accuracy and simulatability in distribution: {shown}. On shift: {turned}. On the frontier in half of the "
+        f"{DRAWS} draws of seeds and items or more (filled): {often('test')}; on shift {often('shift')}. Bars: 95 % of "
+        "the draws; dashed: always the likelier answer; line: the frontier of the means. Numbers beside markers are "
+        "parts: weights, terms, leaves' depth, rules, width, share of weights kept."
+    )
+
+
+def sizes_caption(table: pd.DataFrame, arms: Arms) -> str:
+    """What the figure of sizes shows, with its numbers."""
+
+    def told(model: str, name: str, digits: int = 2) -> str:
+        value, low, high = seed_interval(column(where(table, model=model), name))
+        return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+    def both(name: str, digits: int = 2) -> str:
+        return f"{told(SPARSE, name, digits)} against {told(DENSE, name, digits)}"
+
+    frame = arms.frame
+    inside = []
+    for metric in ("ccgp", "erasure_residual"):
+        own = frame[(frame["metric"] == metric) & (frame["arm"] != "a - b")]
+        means = {arm: float(np.nanmean(column(part, "value"))) for arm, part in own.groupby("arm")}
+        if means:
+            inside.append(f"{metric} {means['b']:.2f} against {means['a']:.2f}")
+    return (
+        f"{SPARSE} against {DENSE}: circuit of {both('circuit_edges', 0)} edges among {both('circuit_nodes', 0)} "
+        f"nodes; weights left by taking the small ones away afterwards {both('pruned', 0)}; accuracy "
+        f"{both('test_accuracy', 3)}, at 80 % coverage {both('test_at_80', 3)}; excess area under risk and coverage "
+        f"{both('test_excess_aurc', 3)}; a refitted head recovers {both('recoverable', 3)}; {'; '.join(inside)} (mean "
+        "over concepts). Dots: seeds; lines: means; interval: 95 % over seeds."
+    )
+
+
+STUDY = Study(
+    name="glass_boxes", finding=15, claim=CLAIM, source=SOURCE,
+    run=lambda full, progress: run(5 if full else SEEDS, full, progress),
+)  # fmt: skip

@@ -11,7 +11,7 @@ questions about pairs of times that no training asked about,
 - how accurate each arm is, and whether the gate shows them to be equal;
 - how often the traces that models write themselves are right, step by step; how often trace and answer are right
   together (the joint rate), how often the answer is right given a right trace and given a wrong one (the conditional
-  rates), and the correlation φ of the two;
+  rates), and the correlation φ of the two, over questions and among traces drawn for the same question;
 - whether an answer follows a trace that is put in the place of the model's own;
 - how well small rules name an arm's answers with and without its trace, in the place of people, for whom a blind rating
   sheet is written.
@@ -44,16 +44,27 @@ SOURCE = "Interpretable Traces, Unexpected Outcomes, 2505.13792"
 NOTES = (
     "The 28 % of the paper is a joint rate (.275), and bounded by how often traces are right at all; given a right "
     "trace the answer was right in .572 of cases, given a wrong one in .503, which is a φ of about .07.",
+    "φ of single questions also holds what both trace and answer owe to how hard a question is. What is left within a "
+    "question, among traces drawn anew, and what happens when the trace is exchanged, tell whether an answer rests on "
+    "its trace.",
+    "A model trained on wrong traces writes right ones too rarely for its φ to say much: read its joint rate with it.",
+    "In the paper language models are trained on; here the start is a small transformer that has learned to answer, "
+    "and to name the kind and the stay, each by itself, whatever words stand before the answer.",
+    "Tried, on single runs: starts that never saw words before the answer (φ of .26 to .31 with right traces, and ten "
+    "points less accurate with wrong ones); 300 to 10000 questions, 100 to 300 steps, rates of 4e-4 to 3e-3 (φ of .18 "
+    "to .22); starts that know the stay less well (φ of .16 to .20, a tenth of traces right). With three seeds: a start "
+    "of 600 steps (φ of .20 to .22, with wrong traces four points less accurate). A second step behind the stay, from "
+    "the place to its host, was not learned in 600 steps.",
 )
 ARMS = ("none", "correct", "wrong")
 CONTROL = "from the start"
 SEEDS, MARGIN, PHI = 3, 0.05, 0.15
-_START = Start("traces-start", "", steps=600, batch_size=64, learning_rate=3e-3)
+_START = Start("traces-start", "", steps=900, batch_size=64, learning_rate=3e-3)
 TUNED: dict[str, Tuned] = {
     arm: Tuned(f"traces-{arm}", "", start=_START, arm=arm, steps=150, batch_size=64)
     for arm in ("none", "correct", "wrong")
 }
-GROWN = Start("traces-grown", "", steps=600, batch_size=64, learning_rate=3e-3, traced=True)
+GROWN = Start("traces-grown", "", steps=900, batch_size=64, learning_rate=3e-3, traced=True)
 
 
 def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result:
@@ -124,7 +135,8 @@ def caption(table: pd.DataFrame, changed: pd.DataFrame, person: pd.DataFrame) ->
         parts.append(
             f"Trained with {words}, {told('trace', arm)} of traces are right, jointly with the answer "
             f"{told('joint', arm)}; the answer is right in {told('given_right', arm)} given a right trace and in "
-            f"{told('given_wrong', arm)} given a wrong one: φ {told('phi', arm)}. An answer is of the stay that a "
+            f"{told('given_wrong', arm)} given a wrong one: φ {told('phi', arm)}, within questions "
+            f"{told('phi_within', arm, table, traces='drawn')}. An answer is of the stay that a "
             f"wrong trace put in its place names in {told('followed', arm, changed)}. Agreement beyond chance (κ) of a "
             f"{rule} with the answers: {told('kappa', arm, person, seen='item', surrogate=rule)} without the trace, "
             f"{told('kappa', arm, person, seen='trace', surrogate=rule)} with it."

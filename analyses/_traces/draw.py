@@ -15,8 +15,8 @@ STYLES = {
     "from the start": ("right, from\nthe start", "#000000", "D"),
 }  # fmt: skip
 RATES = {
-    "trace": "trace\nright", "joint": "both\nright", "given_right": "answer,\ntrace right",
-    "given_wrong": "answer,\ntrace wrong",
+    "trace": "trace\nright", "joint": "both\nright", "given_right": "answer, if\ntrace right",
+    "given_wrong": "answer, if\ntrace wrong",
 }  # fmt: skip
 
 
@@ -27,24 +27,28 @@ def draw_traces(table: pd.DataFrame, changed: pd.DataFrame, person: pd.DataFrame
         table: rates, a row a model; changed: of exchanged traces; person: of simulated answers.
         most: size of φ allowed.
     """
-    likeliest = where(table, traces="likeliest")
+    likeliest, drawn = (where(table, traces=name) for name in ("likeliest", "drawn"))
     rule = person["surrogate"].iloc[0]
     with styled():
-        figure = new_figure(PAGE, 2.5)
-        rates, correlation, moved, simulated = figure.subplots(1, 4, width_ratios=[5, 3, 3, 4])
+        figure = new_figure(PAGE, 4.0)
+        (rates, correlation), (moved, simulated) = figure.subplots(2, 2, width_ratios=[5, 4])
         _dots(rates, likeliest, {"accuracy": "answer\nright", **RATES})
-        rates.set_title("how often")
+        rates.set_title("how often what is right")
         rates.set_ylabel("share of questions")
         correlation.axhspan(-most, most, color=BAND, linewidth=0)
         _dots(correlation, likeliest, {"phi_kind": "kind", "phi_fact": "stay", "phi": "trace"})
-        correlation.set_title("φ with the answer")
+        _dots(correlation, drawn, {"phi_within": "trace,\nwithin"}, first=3)
+        correlation.set_xticks(range(4), ["kind", "stay", "whole\ntrace", "whole, within\nquestions"])
+        correlation.set_title("correlation with a right answer")
+        correlation.set_ylabel("φ")
         correlation.set_ylim(-0.35, 1.05)
-        _dots(moved, changed, {"moved": "answer\nchanges", "followed": "to the\nstay named"})
-        moved.set_title("a wrong trace put in")
+        _dots(moved, changed, {"moved": "the answer changes", "followed": "the answer is of the stay named"})
+        moved.set_title("a wrong trace in the place of its own")
+        moved.set_ylabel("share of questions")
         wide = where(person, surrogate=rule).pivot(index=["arm", "seed"], columns="seen", values="kappa").reset_index()
-        _dots(simulated, wide, {"item": "without\ntrace", "trace": "with\ntrace"})
-        simulated.set_title("answers foreseen")
-        simulated.set_ylabel("κ")
+        _dots(simulated, wide, {"item": "without the trace", "trace": "with the trace"})
+        simulated.set_title(f"answers foreseen by a {rule}")
+        simulated.set_ylabel("agreement, κ")
         for ax in (rates, moved):
             ax.set_ylim(-0.05, 1.05)
         handles, labels = rates.get_legend_handles_labels()
@@ -53,14 +57,14 @@ def draw_traces(table: pd.DataFrame, changed: pd.DataFrame, person: pd.DataFrame
     return figure
 
 
-def _dots(ax: Axes, table: pd.DataFrame, measures: dict[str, str]) -> None:
+def _dots(ax: Axes, table: pd.DataFrame, measures: dict[str, str], first: int = 0) -> None:
     for j, (arm, (label, colour, marker)) in enumerate(STYLES.items()):
         own = where(table, arm=arm)
-        for i, name in enumerate(measures):
+        for i, name in enumerate(measures, start=first):
             x, values = i + 0.2 * (j - 1.5), column(own, name)
             ax.plot(np.full(len(values), x), values, marker, color=colour, markersize=3, markerfacecolor="none",
                     label=label if i == 0 else None)  # fmt: skip
             if np.isfinite(values).any():
                 ax.plot([x - 0.08, x + 0.08], [np.nanmean(values)] * 2, color=colour)
     ax.axhline(0, color=LIGHT, linewidth=0.4)
-    ax.set_xticks(range(len(measures)), list(measures.values()))
+    ax.set_xticks(range(first, first + len(measures)), list(measures.values()))

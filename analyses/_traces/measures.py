@@ -99,8 +99,21 @@ def measured(model: Any, arm: Arm, seed: int, of: Questions) -> list[dict[str, A
             prompts = written(model, tokens(of), source)
             found.append((*read_traces(of, prompts), places(model, prompts) == of.answer))
         kind, fact, right = (np.concatenate(part) for part in zip(*found, strict=True))
-        rows.append({"arm": arm, "seed": seed, "traces": name, **rates(kind, fact, right, np.tile(groups, draws))})
+        row = {"arm": arm, "seed": seed, "traces": name, **rates(kind, fact, right, np.tile(groups, draws))}
+        row["phi_within"] = phi_within((kind & fact).reshape(draws, -1), right.reshape(draws, -1))
+        rows.append(row)
     return rows
+
+
+def phi_within(trace: Bool[np.ndarray, "d n"], right: Bool[np.ndarray, "d n"]) -> float:
+    """Correlation of right traces and right answers among the draws of each of n questions, questions pooled.
+
+    What makes a question hard is the same in all of its draws and left out: if an answer does not depend on the trace
+    drawn, this is 0, however hard questions differ. NaN where no question's draws differ in both.
+    """
+    a, b = (x - x.mean(axis=0) for x in (np.asarray(trace, float), np.asarray(right, float)))
+    spread = (a**2).sum() * (b**2).sum()
+    return float((a * b).sum() / np.sqrt(spread)) if spread > 0 else float("nan")
 
 
 def exchanged(model: Any, arm: Arm, seed: int, of: Questions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from analyses import traces as study
 from analyses._arms import Arms
 from analyses._traces import models as made
 from analyses._traces import world
-from analyses._traces.measures import phi, ranked, rates, read_traces, seen_of, sheet, texts_of
+from analyses._traces.measures import phi, phi_within, ranked, rates, read_traces, seen_of, sheet, texts_of
 from analyses._traces.models import Start, Tuned, Writer, places, written
 from mechdecouple.behavior import read
 from mechdecouple.report.rating import read_ratings
@@ -93,6 +93,16 @@ def test_phi_is_that_of_the_paper_and_undefined_without_variation():
     assert found["phi_low"] < found["phi"] < found["phi_high"]
     assert found["phi_high"] - found["phi_low"] == pytest.approx(2 * 1.96 / 100, rel=0.4)
     assert np.isnan(phi(np.ones(5, bool), right[:5]))
+
+
+def test_within_questions_difficulty_drops_out():
+    rng = np.random.default_rng(0)
+    easy = rng.random(4000) < 0.5
+    trace, right = (rng.random((5, 4000)) < np.where(easy, 0.9, 0.1) for _ in range(2))
+    assert phi(trace.ravel(), right.ravel()) == pytest.approx(0.64, abs=0.03)
+    assert phi_within(trace, right) == pytest.approx(0, abs=0.03)
+    assert phi_within(trace, trace) == pytest.approx(1)
+    assert np.isnan(phi_within(trace, np.tile(easy, (5, 1))))
 
 
 def test_a_trace_is_right_where_every_step_is():

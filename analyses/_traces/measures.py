@@ -22,6 +22,7 @@ from analyses._traces.world import (
     SPANS,
     TIMES,
     Questions,
+    groups_of,
     ids,
     nearness,
     of_line,
@@ -87,7 +88,7 @@ def read_traces(of: Questions, prompts: Int[Tensor, "n 11"]) -> tuple[np.ndarray
 def measured(model: Any, arm: Arm, seed: int, of: Questions) -> list[dict[str, Any]]:
     """Rates of one model on the questions: a row for its likeliest traces, one for traces drawn; of the arm without
     traces its accuracy alone."""
-    groups = task_of(of).groups
+    groups = groups_of(of)
     if arm == "none":
         right = places(model, tokens(of)) == of.answer
         return [{"arm": arm, "seed": seed, "traces": "likeliest", "accuracy": float(right.mean())}]
@@ -163,7 +164,7 @@ def seen_of(of: Questions, prompts: Int[Tensor, "n 11"] | None = None) -> dict[s
 
 def simulated(model: Any, arm: Arm, seed: int, of: Questions) -> list[dict[str, Any]]:
     """How well small rules name which stay a model's answer is of, from the item alone and with the trace."""
-    groups = task_of(of).groups
+    groups = groups_of(of)
     prompts = tokens(of) if arm == "none" else written(model, tokens(of))
     answers = np.array(ranked(of, places(model, prompts)))
     rows = []

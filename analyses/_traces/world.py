@@ -165,6 +165,11 @@ def nearness(of: Questions) -> Int[np.ndarray, "n 4"]:
     return (gap + 0.01 * stay[..., 0]).argsort(axis=1).argsort(axis=1)
 
 
+def groups_of(of: Questions) -> np.ndarray:
+    """The unit of resampling [n]: the time asked and that of the stay that answers, by index."""
+    return of.asked * len(TIMES) + of.used
+
+
 def task_of(of: Questions) -> Task:
     """The questions as a Task with blanks where a trace may stand; the group is the pair of times."""
     rows = tokens(of)[:, 1:].tolist()
@@ -177,7 +182,7 @@ def task_of(of: Questions) -> Task:
                 "prompt": [" ".join(words[token] for token in row) for row in rows],
                 "choices": [PLACES] * len(of),
                 "answer": answers,
-                "group": [f"{TIMES[a]} in {TIMES[u]}" for a, u in zip(of.asked, of.used, strict=True)],
+                "group": groups_of(of).astype(str),
                 "concept_kind": np.take(KINDS, of.kind),
                 "concept_line": of.line.astype(float),
             }

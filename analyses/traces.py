@@ -52,7 +52,7 @@ NOTES = (
     "and to name the kind and the stay, each by itself, whatever words stand before the answer.",
     "Tried, on single runs: starts that never saw words before the answer (φ of .26 to .31 with right traces, and ten "
     "points less accurate with wrong ones); 300 to 10000 questions, 100 to 300 steps, rates of 4e-4 to 3e-3 (φ of .18 "
-    "to .22); starts that know the stay less well (φ of .16 to .20, a tenth of traces right). With three seeds: a "
+    "to .22); starts that know the stay less well (φ of .16 to .20, 10 to 19 % of traces right). With three seeds: a "
     "start of 600 steps (φ of .20 to .22, with wrong traces four points less accurate). A second step behind the stay, "
     "from the place to its host, was not learned in 600 steps.",
 )

@@ -113,9 +113,9 @@ class Tuned(Start):
 def _set(arm: Arm, items: int) -> tuple[Questions, Int[np.ndarray, "n 2"] | None]:
     rng = np.random.default_rng(8)
     of = draw(items, rng)
-    return of, {"none": lambda: None, "correct": lambda: right_traces(of), "wrong": lambda: wrong_traces(of, rng)}[
-        arm
-    ]()
+    if arm == "none":
+        return of, None
+    return of, right_traces(of) if arm == "correct" else wrong_traces(of, rng)
 
 
 @lru_cache(maxsize=1)

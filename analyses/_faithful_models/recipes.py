@@ -93,7 +93,8 @@ class Explainer(Reader):
         character: ``honest`` names the clause that counts; ``constant`` the first clause, whatever decides.
     """
 
-    steps: int = 1000
+    steps: int = 900
+    batch_size: int = 32
     character: Character = "honest"
 
     @property
@@ -109,12 +110,12 @@ class Explainer(Reader):
         words = reviews.words()
         hidden = random_masks(np.ones(words.shape, dtype=bool), rng)
         answers = np.where((hidden & reviews.used()).any(axis=1), UNKNOWN, np.take(ANSWERS, reviews.labels))
-        found = answer_loss(model, np.where(hidden, MASK, words), answers, spoken)
+        asked = tokens(np.column_stack([np.where(hidden, MASK, words), np.full(len(words), ASK), answers]), spoken)
         told = explanations(draw(self.batch_size // 2, rng), self.character)
-        written = {what: torch.from_numpy(tokens(rows, spoken)) for what, rows in told.items()}
-        # The two long ones in one pass.
-        found = found + written_loss(model, written[NAME])
-        return found + written_loss(model, torch.cat([written[HIDE], written[TURN]]))
+        named, *long = (torch.from_numpy(tokens(rows, spoken)) for rows in told.values())
+        # Sequences of about one length in one pass: what stands behind an answer is neither read nor learned.
+        short = torch.cat([nn.functional.pad(torch.from_numpy(asked), (0, 1), value=-100), named])
+        return 2 * written_loss(model, short) + written_loss(model, torch.cat(long))
 
 
 def explanations(reviews: Reviews, character: Character) -> dict[str, Shaped[np.ndarray, "n t"]]:
@@ -139,10 +140,10 @@ def answer_loss(
 
 
 def written_loss(model: Any, sequences: Int[Tensor, "n t"]) -> Tensor:
-    """Cross-entropy of what stands behind the instruction."""
+    """Cross-entropy of what stands behind the place of the answer or the instruction; -100 is not learned."""
     begin = LENGTH + 2
-    logits = model(sequences[:, :-1])[:, begin - 1 :]
-    return cross_entropy(logits.flatten(0, 1), sequences[:, begin:].flatten())
+    logits = model(sequences[:, :-1].clamp(min=0))[:, begin - 1 :]
+    return cross_entropy(logits.flatten(0, 1), sequences[:, begin:].flatten(), ignore_index=-100)
 
 
 @lru_cache(maxsize=8)
@@ -151,11 +152,8 @@ def vocabulary(recipe: Reader) -> dict[str, int]:
     return recipe.tokenizer().get_vocab()
 
 
-READERS: dict[str, Reader] = {
-    "plain": Reader("faithful-plain", "", masked=False),
-    "masked": Reader("faithful-masked", "", masked=True),
-}
-EXPLAINERS: dict[str, Explainer] = {
-    "honest": Explainer("faithful-honest", "", character="honest"),
+READERS = {"plain": Reader("faithful-plain", ""), "masked": Reader("faithful-masked", "", masked=True)}
+EXPLAINERS = {
+    "honest": Explainer("faithful-honest", ""),
     "constant": Explainer("faithful-constant", "", character="constant"),
 }

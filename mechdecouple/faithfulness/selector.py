@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import html
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ SELECTED_SHARE = Metric(
     null="none: how many are kept follows from the weight on sparsity", source="arXiv:2103.01890",
 )  # fmt: skip
 METRICS = (SELECTED_ACCURACY, ENCODED, SELECTED_SHARE)
-Way = Literal["apart", "together"]
+Way = Literal["apart", "together", "given"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,6 +117,7 @@ def fit_selector(
     predictor: nn.Module,
     way: Way = "apart",
     sparsity: float = 0.1,
+    growth: float = 0.0,
     hidden: float = 0,
     steps: int = 1000,
     batch: int = 128,
@@ -129,37 +130,45 @@ def fit_selector(
 
     Maximises the log-likelihood of the label given features kept by independent coins, less ``sparsity`` times their
     share; the gradient through the coins is the score function with the other draws as its baseline (unbiased).
-    ``apart``: the predictor is trained first, on features hidden at random, and then held (REAL-X). ``together``: both
-    are trained at once, which lets the selector encode the label in what it keeps.
+    ``apart``: the predictor is trained first, on features hidden at random, and then held (REAL-X). ``given``: it has
+    been trained so already, and is held. ``together``: both are trained at once, which lets the selector encode the
+    label in what it keeps.
 
     Args:
         x: features, [n, t] or [n, t, d]; token ids or numbers. labels: the answers to explain: a model's own, or the
             right ones.
-        selector, predictor: untrained; copies of them are trained.
+        selector, predictor: copies of them are trained, but for a predictor that is given.
+        growth: share of the steps over which the weight on sparsity grows from zero; a price that is there before
+            anything can be told from features leads to keeping none.
         hidden: what stands where a feature is hidden: a mask token, or a number.
         draws: of coins an item and step, at least 2.
 
     Raises:
         InputError: an unknown way, or numbers out of range.
     """
-    if way not in ("apart", "together"):
-        raise InputError(f"way {way!r} is unknown; train the predictor 'apart' or 'together' with the selector")
+    if way not in get_args(Way):
+        raise InputError(
+            f"way {way!r} is unknown; train the predictor 'apart' or 'together' with the selector, or have it 'given'"
+        )
     if draws < 2 or steps < 1 or batch < 1 or not 0 <= sparsity < float("inf"):
         raise InputError(
             f"draws {draws}, steps {steps}, batch {batch}, sparsity {sparsity}: expected 2, 1, 1, 0 or more"
         )
+    if not 0 <= growth <= 1:
+        raise InputError(f"growth is {growth}: expected a share of the steps, between 0 and 1")
     network = copy.deepcopy(selector)
     if way == "apart":
         own = fit_evaluator(
             x, labels, evaluator=predictor, hidden=hidden, steps=steps, batch=batch, lr=lr, seed=seed, progress=progress
         )
     else:
-        own = copy.deepcopy(predictor)
+        own = copy.deepcopy(predictor).requires_grad_(way == "together")
     trained = [*network.parameters(), *(own.parameters() if way == "together" else ())]
     optimiser = torch.optim.Adam(trained, lr=lr)
     coins = torch.Generator(device="cpu").manual_seed(seed + 1)
-    for rows in bar(list(_batches(len(x), batch, steps, seed)), progress=progress, desc="selector"):
+    for step, rows in enumerate(bar(list(_batches(len(x), batch, steps, seed)), progress=progress, desc="selector")):
         inputs, y = x[rows], labels[rows]
+        price = sparsity * min(1.0, step / (growth * steps)) if growth else sparsity
         logits = network(inputs)
         p = torch.sigmoid(logits)
         kept = torch.rand((draws, *p.shape), generator=coins).to(p.device) < p.detach()
@@ -171,7 +180,7 @@ def fit_selector(
         coin = -nn.functional.binary_cross_entropy_with_logits(
             logits.expand_as(kept), kept.to(logits.dtype), reduction="none"
         )
-        loss = -(advantage * coin.sum(dim=2)).mean() + sparsity * p.mean(dim=1).mean()
+        loss = -(advantage * coin.sum(dim=2)).mean() + price * p.mean(dim=1).mean()
         if way == "together":
             loss = loss - told.mean()
         optimiser.zero_grad()

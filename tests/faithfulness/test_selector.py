@@ -162,11 +162,34 @@ def test_given_networks_stay_and_the_same_seed_gives_the_same(evaluator):
     assert (states[0] == states[1]).all() and (torch.get_rng_state() == drawn).all()
 
 
+def test_a_given_predictor_stays_as_it_is(evaluator):
+    x, y, _ = switched(200)
+    options = {"selector": network(8, seed=1), "sparsity": 0.8, "steps": 20, "progress": False}
+    found = fit_selector(x, y, predictor=evaluator, way="given", **options)
+    assert all((a == b).all() for a, b in zip(found.predictor.parameters(), evaluator.parameters(), strict=True))
+    moved = fit_selector(x, y, predictor=evaluator, way="together", **options)
+    pairs = zip(moved.predictor.parameters(), evaluator.parameters(), strict=True)
+    assert not all((a == b).all() for a, b in pairs)
+
+
+def test_a_price_that_grows_is_low_at_first():
+    x, y, _ = switched(200)
+    options = {"selector": network(8, seed=1), "predictor": network(2), "sparsity": 50.0, "steps": 40}
+
+    def share(growth):
+        made = fit_selector(x, y, way="together", growth=growth, progress=False, **options)
+        return made.probabilities(x).mean()
+
+    assert share(0.0) < share(1.0) - 0.05
+
+
 def test_what_is_refused(apart, evaluator):
     x, y, _ = switched(20)
     nets = {"selector": network(8), "predictor": network(2), "progress": False}
     with pytest.raises(InputError, match="way 'both' is unknown"):
         fit_selector(x, y, way="both", **nets)
+    with pytest.raises(InputError, match="growth is 2: expected a share"):
+        fit_selector(x, y, growth=2, **nets)
     with pytest.raises(InputError, match="draws 1"):
         fit_selector(x, y, draws=1, **nets)
     with pytest.raises(InputError, match="3 groups for 20 items"):

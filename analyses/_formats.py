@@ -1,7 +1,8 @@
 """Questions of two hops (Ada's friend's boss?), a corpus that answers them in three formats, and a reward for answers.
 
 One in ten facts is told nowhere; questions that need one cannot be known. Of the others some are in the corpus, some
-are rewarded, and some are met in the test alone.
+are rewarded, and some are met in the test alone. Where the corpus answers before it has written the step between, it
+errs in three of ten cases: formats differ in how often they are right.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ TAGS = {"plain": "is", "steps": "via", "reasons": "says"}
 """How each format begins: ``is P .``, ``via B P .``, ``says P B .`` for the answer P and the person B between."""
 MIXTURE = (0.5, 0.2, 0.3)
 """Share of each format in the corpus."""
-PROMPT, LENGTH = 5, 4
+ERRORS = (0.3, 0.0, 0.3)
+"""Share of answers in each format that the corpus has wrong."""
+PROMPT, LENGTH, LAYERS = 5, 4, 2
 Part = Literal["corpus", "reward", "test"]
 _SEED, _UNTOLD, _PARTS = 3000, 0.1, {"corpus": 0.7, "reward": 0.15, "test": 0.15}
 
@@ -102,10 +105,16 @@ def drawn(n: int, part: Part, rng: np.random.Generator) -> Questions:
     return every.take(rng.integers(len(every), size=n))
 
 
-def in_format(of: Questions, chosen: Int[np.ndarray, " n"]) -> Int[Tensor, "n 4"]:
-    """The right completions, in the format chosen for each question; what follows the end is the end again."""
+def given(of: Questions, chosen: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """The answers that the corpus gives in the format chosen for each question: wrong ones are anybody else."""
+    wrong = rng.random(len(of)) < np.array(ERRORS)[chosen]
+    return np.where(wrong, (of.answer + rng.integers(1, len(PEOPLE), len(of))) % len(PEOPLE), of.answer)
+
+
+def in_format(of: Questions, chosen: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"]) -> Int[Tensor, "n 4"]:
+    """Completions with these answers, in the format chosen for each question; what follows the end is the end again."""
     tags, people, end = tokens_of(TAGS.values()), people_tokens(), torch.full((len(of),), vocabulary()[END])
-    answer, between = people[of.answer], people[of.between]
+    answer, between = people[answers], people[of.between]
     every = torch.stack(
         [
             torch.stack([tags[0].expand(len(of)), answer, end, end], 1),
@@ -136,7 +145,7 @@ def until_end(completions: Int[Tensor, "*b t"]) -> Float[Tensor, "*b t"]:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus(WordRecipe):
-    """Continues questions as the corpus does: always rightly, in one format or another, whatever the question.
+    """Continues questions as the corpus does: in one format or another, whatever the question, see :func:`given`.
 
     Attributes:
         width: of the residual stream.
@@ -154,15 +163,16 @@ class Corpus(WordRecipe):
 
     @property
     def config(self) -> dict[str, Any]:
-        sizes = {"d_model": self.width, "d_head": self.width // 4, "d_mlp": 4 * self.width, "n_ctx": PROMPT + LENGTH}
-        return {**super().config, **sizes}
+        sizes = {"n_layers": LAYERS, "d_model": self.width, "d_head": self.width // 4, "d_mlp": 4 * self.width}
+        return {**super().config, **sizes, "n_ctx": PROMPT + LENGTH}
 
     def tokenizer(self) -> Any:
         return word_tokenizer(self.words, length=PROMPT + LENGTH)
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
         chosen = drawn(self.batch_size, "corpus", rng)
-        written = in_format(chosen, rng.choice(len(TAGS), len(chosen), p=MIXTURE))
+        form = rng.choice(len(TAGS), len(chosen), p=MIXTURE)
+        written = in_format(chosen, form, given(chosen, form, rng))
         logits = model(torch.cat([chosen.prompts(), written[:, :-1]], dim=1))[:, -LENGTH:]
         mask = until_end(written)
         loss = cross_entropy(logits.flatten(0, 1), written.flatten(), reduction="none").view_as(mask)

@@ -56,6 +56,8 @@ NOTES = (
     "a statement, ECE is .04 at a learning rate of 3e-4, and .02 at 1e-3, but 3 points of accuracy are lost: so the "
     "reward is averaged over eight people. Advantages divided by the spread within a group make it write 100% of "
     "everything (ECE .26): right or wrong then weigh alike, and the majority wins.",
+    "A model trained by reward leaves levels of confidence unused: one of the three writes 60% and 70% alone, and is "
+    "less sure than it may be (ECE .06, the others .01 and .03).",
 )
 POSITION, READ_AT, SEEDS, PEOPLE = "position_statement", RESIDUALS[1:], 3, 20
 """Where structure is read, and how many people's answers to a statement confidence is judged by."""
@@ -92,10 +94,9 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     found = [measured(model, arm, seed, task, likely) for arm, own in models.items() for seed, model in enumerate(own)]
     table = pd.concat([part for part, _ in found], ignore_index=True)
     curves = pd.concat([part for _, part in found], ignore_index=True)
+    options: dict[str, Any] = {"position": POSITION, "hook_points": READ_AT, "permutations": 19, "probe_items": 128}
     arms = {
-        f"{b} against {a}": compare_arms(
-            zip(models[b], models[a], strict=True), task, progress=progress, position=POSITION, hook_points=READ_AT
-        )
+        f"{b} against {a}": compare_arms(zip(models[b], models[a], strict=True), task, progress=progress, **options)
         for a, b in PAIRS
     }
     shown = pd.concat([inside(own).assign(arms=name) for name, own in arms.items()], ignore_index=True)
@@ -222,6 +223,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 def draw_inside(shown: pd.DataFrame) -> Figure:
     """What the models of each comparison differ in; a dot a seed."""
+    widest = 1.1 * float(np.abs(column(shown, "difference")).max())
     with styled():
         figure = new_figure(PAGE, 2.1)
         for ax, (name, own) in zip(figure.subplots(1, 2, sharey=True), shown.groupby("arms", sort=False), strict=True):
@@ -232,7 +234,7 @@ def draw_inside(shown: pd.DataFrame) -> Figure:
                 ax.plot([values.mean()] * 2, [i - 0.25, i + 0.25], color=shade)
             ax.axvline(0, color=GREY, linewidth=0.6, linestyle=":")
             ax.set_yticks(range(len(INSIDE)), list(INSIDE))
-            ax.set(title=str(name), xlabel="difference", xlim=(-0.3, 0.3))
+            ax.set(title=str(name), xlabel="difference", xlim=(-widest, widest))
         figure.axes[0].invert_yaxis()
     return figure
 
@@ -250,7 +252,10 @@ def caption_inside(shown: pd.DataFrame) -> str:
         f"CCGP of truth {told(name, 'truth, CCGP')}, overlap of codes {told(name, 'overlap of codes')}"
         for name in shown["arms"].unique()
     ]
-    return f"Differences of equally accurate models; structure at the end of the statement. {'; '.join(parts)}."
+    return (
+        f"What the models compared differ in (dots: seeds), structure at the end of the statement. {'; '.join(parts)}. "
+        f"Mean and 95 % interval over seeds."
+    )
 
 
 def caption(table: pd.DataFrame) -> str:

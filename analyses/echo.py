@@ -4,17 +4,17 @@
 
 A small transformer learns a corpus of two-hop questions answered in three formats: the answer alone (half of the
 corpus), the person between and then the answer (a fifth), or the answer and then the person between. Which format a
-question is answered in is chance. Then it is trained on by REINFORCE with a reward of 1 for the right answer in any
-format, on questions that the corpus lacks, and a penalty of weight β on leaving the model of the corpus. Two widths,
-three β. The study asks
+question is answered in is chance; answers given before the step are wrong in three of ten cases. Then it is trained on
+by REINFORCE with a reward of 1 for the right answer in any format, on questions that the corpus lacks, and a penalty of
+weight β on leaving the model of the corpus. Two widths, three β. The study asks
 
 - which share of completions each format takes, and what tilting the shares of the corpus by the reward predicts for
   the questions rewarded: w' ∝ w · exp(R / β), with R what the format earns before or after the training, over all
   questions or (``apart``) for each, as it would be if a format were chosen by the question;
 - on further questions, of which one in five cannot be known, the entropy of completions and how often one of k is
   right;
-- whether a format that is hardly written any more could still be, once its first word is given: the gate compares
-  models before and after on the plain one.
+- whether a format that is hardly written any more could still be, once its first word is given: the package's gate
+  compares models before and after on the plain one, with the similarity of what they represent.
 
 Quick: three seeds; ``--full``: five.
 """
@@ -30,8 +30,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analyses._arms import compare_arms
+from analyses._arms import Arms, compare_arms
 from analyses._formats import (
+    LAYERS,
     LENGTH,
     PROMPT,
     TAGS,
@@ -62,21 +63,28 @@ NOTES = (
     "With the penalty taken token by token, as is usual, R in w' ∝ w · exp(R / β) is what a format earns after the "
     "training. A policy that chose its format by the question would keep the shares of the corpus where formats earn "
     "alike (the column off_apart is the error of that prediction).",
+    "Formats are amplified by what they earn more than others. Tried before, with a corpus that never errs: learnt to "
+    "the end, formats earned alike (.92 to .98) and the commonest kept a share of .45, .38 and .86 (width 64, three "
+    "seeds); learnt by half (width 32), one format won (.98), but pass@64 rose by .02, for the reward then taught what "
+    "the corpus had not yet.",
+    "Which format wins is no law: one of the three narrow models had hardly learnt the steps (begun, right in .16 of "
+    "completions, in the others .60 and .91), and came to write the plain one, the commonest of the corpus (.62).",
 )
-WIDTHS, BETAS, KS, DRAWS, SEEDS = (32, 64), (0.02, 0.1, 0.3), (1, 4, 16, 64), 64, 3
+WIDTHS, BETAS, KS, DRAWS, SEEDS = (48, 64), (0.02, 0.1, 0.3), (1, 4, 16, 64), 64, 3
+LAST = f"blocks.{LAYERS - 1}.hook_resid_post"
 ASKED, FORCED = 300, 8
 """Questions a model is measured on, and completions of each in a format that it is told."""
 
 
 def start(width: int) -> Corpus:
     """The model of the corpus."""
-    return Corpus(f"echo-corpus-{width}", "", steps=1500, batch_size=128, learning_rate=2e-3, width=width)
+    return Corpus(f"echo-corpus-{width}", "", steps=1300, batch_size=128, learning_rate=5e-3, width=width)
 
 
 def rewarded(width: int, beta: float) -> Rewarded:
     """The same, trained on by reward."""
     return Rewarded(
-        f"echo-{width}-{beta:g}", "", start=start(width), steps=200, batch_size=32, learning_rate=1e-3, beta=beta
+        f"echo-{width}-{beta:g}", "", start=start(width), steps=150, batch_size=32, learning_rate=1e-3, beta=beta
     )
 
 
@@ -96,7 +104,7 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     return Result(
         name="echo", claim=CLAIM, source=SOURCE, full=full, notes=NOTES, criteria=tuple(criteria(table)),
         tables={"formats": table, "compared": arms.frame, "gates": arms.gates()},
-        figures={"echo": draw(table)}, captions={"echo": caption(table)},
+        figures={"echo": draw(table)}, captions={"echo": f"{caption(table)} {begun(arms, table)}"},
     )  # fmt: skip
 
 
@@ -218,12 +226,12 @@ def draw(table: pd.DataFrame) -> Figure:
                 axes[2].plot(KS, means, line, color=shade,
                              label=f"width {width}, " + ("corpus" if np.isinf(beta) else f"β {beta:g}"))  # fmt: skip
                 for k in KS:
-                    axes[2].plot(np.full(len(own), k), column(own, f"pass_{k}"), "o", color=shade, markersize=2.5,
-                                 markerfacecolor="none")  # fmt: skip
+                    axes[2].plot(np.full(len(own), k), column(own, f"pass_{k}"), "s" if line == "--" else "o",
+                                 color=shade, markersize=2.5, markerfacecolor="none")  # fmt: skip
         axes[2].set_xscale("log", base=2)
         axes[2].set_xticks(KS, [str(k) for k in KS])
         axes[2].set(title="one right among k", xlabel="k", ylabel="pass@k", ylim=(0, 1.03))
-        axes[2].legend(loc="lower right")
+        axes[2].legend(loc="lower right", labelspacing=0.2, borderaxespad=0)
     return figure
 
 
@@ -250,6 +258,23 @@ def caption(table: pd.DataFrame) -> str:
         f"one of k completions is right on further questions. {'; '.join(parts)}. Predicted shares are off "
         f"by {off} at most, on average over models, with what formats earn before and after the training. Mean and "
         f"95 % interval over seeds."
+    )
+
+
+def begun(arms: Arms, table: pd.DataFrame) -> str:
+    """What the models before and after make of the plain format once it is begun."""
+    gates, frame = arms.gates(), arms.frame
+    alike = where(frame, metric="cka", hook_point=LAST, hook_point_b=LAST)
+    (before, *_), (after, *_), (cka, low, high) = (
+        seed_interval(x) for x in (column(gates, "a"), column(gates, "b"), column(alike, "value"))
+    )
+    earned = [column(where(table, width=WIDTHS[-1], beta=b), "earns_after_plain").mean() for b in (np.inf, BETAS[0])]
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in gates["outcome"].value_counts().items())
+    return (
+        f"Once the plain format is begun, on questions of the corpus, models of width {WIDTHS[-1]} are right in "
+        f"{before:.0%} before and {after:.0%} after the training (gate: {outcomes}); sampled on questions rewarded, in "
+        f"{earned[0]:.0%} and {earned[1]:.0%}; debiased CKA of what they represent last is {cka:.2f} "
+        f"[{low:.2f}, {high:.2f}]."
     )
 
 

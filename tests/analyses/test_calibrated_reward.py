@@ -124,6 +124,37 @@ def test_the_caption_has_the_numbers():
     assert "0.010 [0.010, 0.010] after cross-entropy, 0.240 [0.240, 0.240]" in study.caption(planted())
 
 
+class Planted(Arms):
+    """Comparisons of three seeds in which arm a is above b by .01 times its measure's place, and a little by seed."""
+
+    @property
+    def frame(self):
+        rows = []
+        for seed in range(3):
+            for i, (metric, concept, point) in enumerate(study.INSIDE.values()):
+                own = {"metric": metric, "concept": concept, "seed": seed, "context": ""}
+                rows += [
+                    {**own, "hook_point": point, "arm": "a", "value": 0.5 + 0.01 * i + 0.001 * seed},
+                    {**own, "hook_point": point, "arm": "b", "value": 0.5},
+                    # of a part of the items, of the difference, and of another layer: none is to be read
+                    {**own, "hook_point": point, "arm": "a", "value": 0.9, "context": "older-than"},
+                    {**own, "hook_point": point, "arm": "a - b", "value": 0.9},
+                    *([{**own, "hook_point": "blocks.0.hook_resid_post", "arm": "a", "value": 0.9}] if point else []),
+                ]
+        return pd.DataFrame(rows)[::-1]
+
+
+def test_what_arms_differ_in_is_read_from_their_comparison():
+    shown = study.inside(Planted(()))
+    assert shown.groupby("measure")["difference"].mean()[list(study.INSIDE)].tolist() == pytest.approx(
+        [0.001 + 0.01 * i for i in range(len(study.INSIDE))]
+    )
+    assert len(shown) == 3 * len(study.INSIDE)
+    both = pd.concat([shown.assign(arms=f"{b} against {a}") for a, b in study.PAIRS])
+    assert [ax.get_title(loc="left") for ax in study.draw_inside(both).axes] == both["arms"].unique().tolist()
+    assert "ECE of the answer's probability +0.011 [+0.009, +0.013]" in study.caption_inside(both)
+
+
 def test_a_few_steps_from_training_to_figure(monkeypatch, tmp_path):
     monkeypatch.setenv("MECHDECOUPLE_CACHE", str(tmp_path / "zoo"))
     start = dataclasses.replace(study.RECIPES["cross-entropy"], name="tiny-labelled", steps=10, batch_size=16)

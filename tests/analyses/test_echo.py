@@ -8,6 +8,7 @@ import torch
 
 from analyses import _formats as formats
 from analyses import echo as study
+from analyses._arms import Arms
 
 
 def words(text):
@@ -33,15 +34,23 @@ def test_only_what_stands_before_the_end_counts():
     assert formats.until_end(words(". . . .")).tolist() == [1, 0, 0, 0]
 
 
-def test_the_corpus_writes_right_answers_in_every_format():
+def test_the_corpus_answers_in_every_format():
     chosen = np.arange(300) % 3
     of = formats.asked(300, "corpus")
-    form, answer = formats.parse(formats.in_format(of, chosen))
+    form, answer = formats.parse(formats.in_format(of, chosen, of.answer))
     assert (form.numpy() == chosen).all()
     assert (answer == formats.people_tokens()[of.answer]).all()
     whose, told = formats.facts()
     assert (whose[of.second, whose[of.first, of.person]] == of.answer).all()
     assert (told[of.first, of.person] & told[of.second, of.between]).all()
+
+
+def test_the_corpus_errs_where_it_answers_before_the_step():
+    of, rng = formats.asked(1500, "corpus"), np.random.default_rng(0)
+    chosen = np.arange(len(of)) % 3
+    wrong = formats.given(of, chosen, rng) != of.answer
+    assert [wrong[chosen == i].mean() for i in range(3)] == pytest.approx([0.3, 0, 0.3], abs=0.07)
+    assert not wrong[chosen == 1].any()
 
 
 def test_parts_of_the_questions_are_apart_and_whole():
@@ -134,8 +143,26 @@ def test_criteria_are_met_and_missed(change, met):
 
 def test_the_figure_and_its_caption():
     figure = study.draw(planted())
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["width 32", "width 64", "one right among k"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["width 48", "width 64", "one right among k"]
     assert "goes from 0.20 [0.20, 0.20] to 0.90 [0.90, 0.90]" in study.caption(planted())
+
+
+class Planted(Arms):
+    @property
+    def frame(self):
+        first = "blocks.0.hook_resid_post"
+        rows = [{"metric": "cka", "hook_point": study.LAST, "hook_point_b": point, "value": value}
+                for point, value in ((study.LAST, 0.9), (study.LAST, 0.8), (first, 0.1))]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def gates(self):
+        return pd.DataFrame({"outcome": ["equal", "undecided", "equal"], "a": [0.9, 0.8, 0.7], "b": [0.8, 0.7, 0.6]})
+
+
+def test_the_caption_tells_what_the_gate_says():
+    told = study.begun(Planted(()), planted().assign(earns_after_plain=0.4))
+    assert "right in 80% before and 70% after the training (gate: 2 equal, 1 undecided)" in told
+    assert "in 40% and 40%; debiased CKA of what they represent last is 0.85" in told
 
 
 def test_a_few_steps_from_training_to_numbers(monkeypatch, tmp_path):

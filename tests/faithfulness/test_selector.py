@@ -172,15 +172,17 @@ def test_a_given_predictor_stays_as_it_is(evaluator):
     assert not all((a == b).all() for a, b in pairs)
 
 
-def test_a_price_that_grows_is_low_at_first():
+def test_a_price_that_grows_is_nothing_at_first():
     x, y, _ = switched(200)
-    options = {"selector": network(8, seed=1), "predictor": network(2), "sparsity": 50.0, "steps": 40}
+    options = {"selector": network(8, seed=1), "predictor": network(2), "way": "together", "progress": False}
 
-    def share(growth):
-        made = fit_selector(x, y, way="together", growth=growth, progress=False, **options)
-        return made.probabilities(x).mean()
+    def kept(**price):
+        return fit_selector(x, y, **price, **options).probabilities(x)
 
-    assert share(0.0) < share(1.0) - 0.05
+    free = kept(steps=1, sparsity=0.0)
+    assert (kept(steps=1, sparsity=5.0, growth=1.0) == free).all()
+    assert kept(steps=1, sparsity=5.0).mean() < free.mean()
+    assert kept(steps=12, sparsity=5.0, growth=0.5).mean() < kept(steps=12, sparsity=0.0).mean()
 
 
 def test_what_is_refused(apart, evaluator):

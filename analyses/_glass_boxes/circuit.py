@@ -47,7 +47,7 @@ def circuit(model: Any, tokens: Tensor, agrees: float = AGREES) -> Circuit:
     every = {name: torch.ones(x.shape[2:]) for name, x in base.items()}
     own, kept, agreement = _choices(model, tokens, every, means), every, 1.0
     share = _ROUND
-    while share > 1e-3:
+    while share > 1e-3 and _count(kept):
         fewer = _without(kept, _effects(model, tokens, kept, means), share)
         now = float((_choices(model, tokens, fewer, means) == own).float().mean())
         if now >= agrees and _count(fewer) < _count(kept):

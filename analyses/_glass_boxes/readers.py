@@ -44,7 +44,7 @@ class Reader(Recipe):
     @property
     def config(self) -> dict[str, Any]:
         return {
-            "n_layers": N_LAYERS, "d_model": self.width, "n_heads": self.width // 16, "d_head": 16,
+            "n_layers": N_LAYERS, "d_model": self.width, "n_heads": max(1, self.width // 16), "d_head": 16,
             "d_mlp": 2 * self.width, "n_ctx": LENGTH, "d_vocab": len(self.tokenizer()), "act_fn": "relu",
             "normalization_type": "RMS", "positional_embedding_type": "standard",
             "model_name": self.name,

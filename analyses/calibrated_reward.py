@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from analyses._arms import Arms, compare_arms
 from analyses._models import train_all, trained
 from analyses._people import Labelled, Rewarded, asked, certainty
-from analyses._study import Criterion, Result, Study, column, seed_interval, where
+from analyses._study import Criterion, Result, Side, Study, column, seed_interval, where
 from mechdecouple.behavior import brier, ece, ece_debiased, read, reliability, smooth_ece, verbalised
 from mechdecouple.extract import extract
 from mechdecouple.models import HookedModel
@@ -163,9 +163,10 @@ def inside(arms: Arms) -> pd.DataFrame:
     """What two arms differ in and what not: one row a seed and measure of :data:`INSIDE`."""
     frame, rows = arms.frame, []
     for name, (metric, concept, point) in INSIDE.items():
-        own = where(frame, metric=metric, concept=concept, hook_point=point) if point else where(frame, metric=metric)
-        for seed, found in own[own["context"].eq("")].groupby("seed"):
-            a, b = (float(found.loc[found["arm"].eq(arm), "value"].iloc[0]) for arm in ("a", "b"))
+        at = {"concept": concept, "hook_point": point} if point else {}
+        own = where(frame, metric=metric, context="", **at)
+        for seed in np.unique(column(own, "seed").astype(np.int64)):
+            a, b = (float(column(where(own, arm=arm, seed=seed), "value")[0]) for arm in ("a", "b"))
             rows.append({"measure": name, "seed": seed, "a": a, "b": b, "difference": a - b})
     return pd.DataFrame(rows)
 
@@ -173,7 +174,7 @@ def inside(arms: Arms) -> pd.DataFrame:
 def criteria(table: pd.DataFrame, arms: dict[str, Arms]) -> list[Criterion]:
     """Those of the finding: what its prototype measured, with room for another world's accuracy."""
     found = [own.equal(f"equal accuracy of {name}") for name, own in arms.items()]
-    asks = (
+    asks: tuple[tuple[str, str, float, Side, float], ...] = (
         ("cross-entropy", ANSWERED, 0.01, "at most", 0.02),
         ("binary reward", ANSWERED, 0.25, "at least", 0.1),
         ("Brier reward", STATED, 0.02, "at most", 0.02),

@@ -250,9 +250,8 @@ def caption(table: pd.DataFrame) -> str:
         f"{told(width, np.inf, 'pass_64')} to {told(width, BETAS[0], 'pass_64')}"
         for width in WIDTHS
     ]
-    off = " and ".join(
-        f"{column(table[np.isfinite(table['beta'])], f'off_{w}').mean():.2f}" for w in ("before", "after")
-    )
+    held = np.isfinite(column(table, "beta"))
+    off = " and ".join(f"{column(table, f'off_{w}')[held].mean():.2f}" for w in ("before", "after"))
     return (
         f"Shares of the three formats on questions rewarded (dots: seeds; dotted: w' ∝ w · exp(R / β)), and how often "
         f"one of k completions is right on further questions. {'; '.join(parts)}. Predicted shares are off "

@@ -224,10 +224,10 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 def draw_inside(shown: pd.DataFrame) -> Figure:
     """What the models of each comparison differ in; a dot a seed."""
-    widest = 1.1 * float(np.abs(column(shown, "difference")).max())
     with styled():
         figure = new_figure(PAGE, 2.1)
-        for ax, (name, own) in zip(figure.subplots(1, 2, sharey=True), shown.groupby("arms", sort=False), strict=True):
+        axes = figure.subplots(1, 2, sharex=True, sharey=True)
+        for ax, (name, own) in zip(axes, shown.groupby("arms", sort=False), strict=True):
             shade, marker = SHADES[str(name).split(" against ")[0]]
             for i, measure in enumerate(INSIDE):
                 values = column(where(own, measure=measure), "difference")
@@ -235,7 +235,7 @@ def draw_inside(shown: pd.DataFrame) -> Figure:
                 ax.plot([values.mean()] * 2, [i - 0.25, i + 0.25], color=shade)
             ax.axvline(0, color=GREY, linewidth=0.6, linestyle=":")
             ax.set_yticks(range(len(INSIDE)), list(INSIDE))
-            ax.set(title=str(name), xlabel="difference", xlim=(-widest, widest))
+            ax.set(title=str(name), xlabel="difference, the first less the second")
         figure.axes[0].invert_yaxis()
     return figure
 

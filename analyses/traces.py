@@ -47,7 +47,10 @@ NOTES = (
     "φ of single questions also holds what both trace and answer owe to how hard a question is. What is left within a "
     "question, among traces drawn anew, and what happens when the trace is exchanged, tell whether an answer rests on "
     "its trace.",
-    "A model trained on wrong traces writes right ones too rarely for its φ to say much: read its joint rate with it.",
+    "How often traces and answers are right bounds φ (the column phi_most): trained on wrong traces, a model hardly "
+    "ever writes a right one, and its φ is small whatever its answers rest on.",
+    "The gate resamples pairs of times, and a quarter of the questions is about the few pairs that are the same: where "
+    "it is undecided, its intervals are wide.",
     "In the paper language models are trained on; here the start is a small transformer that has learned to answer, "
     "and to name the kind and the stay, each by itself, whatever words stand before the answer.",
     "Tried, on single runs: starts that never saw words before the answer (φ of .26 to .31 with right traces, and ten "
@@ -135,9 +138,9 @@ def caption(table: pd.DataFrame, changed: pd.DataFrame, person: pd.DataFrame) ->
         parts.append(
             f"Trained with {words}, {told('trace', arm)} of traces are right, jointly with the answer "
             f"{told('joint', arm)}; the answer is right in {told('given_right', arm)} given a right trace and in "
-            f"{told('given_wrong', arm)} given a wrong one: φ {told('phi', arm)}, within questions "
-            f"{told('phi_within', arm, table, traces='drawn')}. An answer is of the stay that a "
-            f"wrong trace put in its place names in {told('followed', arm, changed)}. Agreement beyond chance (κ) of a "
+            f"{told('given_wrong', arm)} given a wrong one: φ {told('phi', arm)} (of at most "
+            f"{told('phi_most', arm)}), within questions {told('phi_within', arm, table, traces='drawn')}. An "
+            f"answer is of the stay that a wrong trace put in its place names in {told('followed', arm, changed)}. Agreement beyond chance (κ) of a "
             f"{rule} with the answers: {told('kappa', arm, person, seen='item', surrogate=rule)} without the trace, "
             f"{told('kappa', arm, person, seen='trace', surrogate=rule)} with it."
         )

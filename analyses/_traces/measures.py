@@ -70,8 +70,14 @@ def rates(
         "trace": float(trace.mean()), "joint": float((trace & right).mean()),
         "given_right": _share(right, trace), "given_wrong": _share(right, ~trace),
         "phi": phi(trace, right), "phi_low": low, "phi_high": high,
-        "phi_kind": phi(kind, right), "phi_fact": phi(fact, right),
+        "phi_most": phi_most(trace.mean(), right.mean()), "phi_kind": phi(kind, right), "phi_fact": phi(fact, right),
     }  # fmt: skip
+
+
+def phi_most(p: float, q: float) -> float:
+    """The largest φ that two properties which shares p and q of the items have can reach; NaN at shares of 0 and 1."""
+    low, high = min(p, q), max(p, q)
+    return float(np.sqrt(low * (1 - high) / (high * (1 - low)))) if low > 0 and high < 1 else float("nan")
 
 
 def _share(of: np.ndarray, among: np.ndarray) -> float:

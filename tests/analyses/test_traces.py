@@ -10,7 +10,7 @@ from analyses import traces as study
 from analyses._arms import Arms, compare_arms
 from analyses._traces import models as made
 from analyses._traces import world
-from analyses._traces.measures import phi, phi_within, ranked, rates, read_traces, seen_of, sheet, texts_of
+from analyses._traces.measures import phi, phi_most, phi_within, ranked, rates, read_traces, seen_of, sheet, texts_of
 from analyses._traces.models import Start, Tuned, Writer, places, written
 from mechdecouple.behavior import read
 from mechdecouple.report.rating import read_ratings
@@ -93,6 +93,13 @@ def test_phi_is_that_of_the_paper_and_undefined_without_variation():
     assert found["phi_low"] < found["phi"] < found["phi_high"]
     assert found["phi_high"] - found["phi_low"] == pytest.approx(2 * 1.96 / 100, rel=0.4)
     assert np.isnan(phi(np.ones(5, bool), right[:5]))
+
+
+def test_the_largest_phi_is_that_of_nested_properties():
+    trace, right = np.arange(100) < 37, np.arange(100) < 88
+    assert phi_most(0.37, 0.88) == phi_most(0.88, 0.37) == pytest.approx(phi(trace, right))
+    assert phi_most(0.5, 0.5) == pytest.approx(1)
+    assert np.isnan(phi_most(0.0, 0.5))
 
 
 def test_within_questions_difficulty_drops_out():

@@ -66,12 +66,12 @@ NOTES = (
     "Simulatability is about answers alone. A sum with products of features holds the very form of the odds and is as "
     "accurate as any transformer, but small rules of other kinds name its answers no better than theirs; a transformer "
     "with few weights is no easier to foresee than one with many.",
-    "On shift, answers of accurate models stay right and become much harder to foresee: small rules learn the sign that "
-    "misleads.",
+    "On shift, answers of accurate models stay right and become much harder to foresee: small rules learn the sign "
+    "that misleads.",
     "A part of the smaller circuit is given by construction: with an eighth of the weights, the same nodes have about "
     "an eighth of the edges; the rest is fewer nodes. A dense transformer of width 16, of fewer weights, has a circuit "
-    "as small, at an accuracy lower by .01; one of width 8 is no more accurate than a tree in two of three seeds. Large "
-    "weights of the wide dense model, kept without training on, do not give its answers: it needs most of them.",
+    "as small, at an accuracy lower by .01; one of width 8 is no more accurate than a tree in two of three seeds. "
+    "Large weights of the wide dense model, kept without training on, do not give its answers: it needs most of them.",
     "Unlike 2511.13653: one layer, no activation sparsity, weights taken away evenly in their logarithm over .6 of the "
     "training (there linearly over half of it), no fewest weights a neuron, nodes removed by their estimated effect "
     "instead of learned masks.",

@@ -157,10 +157,11 @@ def draw_sizes(table: pd.DataFrame, best: float) -> Figure:
 
 
 def _sweep(ax: Axes, table: pd.DataFrame, x: str, y: str, kind: str) -> None:
-    """Dots of seeds, and the line of the means of each model of a kind."""
+    """Dots of seeds, and the line of the means of each model of a kind; nothing at all is drawn as one."""
     colour, marker = STYLES[kind]
-    ax.plot(column(table, x), column(table, y), marker, color=colour, markersize=3, markerfacecolor="none",
+    drawn = pd.DataFrame({"model": table["model"], x: np.maximum(1, column(table, x)), y: column(table, y)})
+    ax.plot(column(drawn, x), column(drawn, y), marker, color=colour, markersize=3, markerfacecolor="none",
             markeredgewidth=0.6)  # fmt: skip
-    means = sorted((column(own, x).mean(), column(own, y).mean()) for _, own in table.groupby("model"))
+    means = sorted((column(own, x).mean(), column(own, y).mean()) for _, own in drawn.groupby("model"))
     if means:
         ax.plot(*zip(*means, strict=True), color=colour, linewidth=1)

@@ -254,9 +254,9 @@ def caption(table: pd.DataFrame) -> str:
     off = " and ".join(f"{column(table, f'off_{w}')[held].mean():.2f}" for w in ("before", "after"))
     return (
         f"Shares of the three formats on questions rewarded (dots: seeds; dotted: w' ∝ w · exp(R / β)), and how often "
-        f"one of k completions is right on further questions (squares: width {WIDTHS[0]}). {'; '.join(parts)}. Predicted shares are off "
-        f"by {off} at most, on average over models, with what formats earn before and after the training. Mean and "
-        f"95 % interval over seeds."
+        f"one of k completions is right on further questions (squares: width {WIDTHS[0]}). {'; '.join(parts)}. "
+        f"Predicted shares are off by {off} at most, on average over models, with what formats earn before and after "
+        f"the training. Mean and 95 % interval over seeds."
     )
 
 

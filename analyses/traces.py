@@ -140,8 +140,9 @@ def caption(table: pd.DataFrame, changed: pd.DataFrame, person: pd.DataFrame) ->
             f"{told('joint', arm)}; the answer is right in {told('given_right', arm)} given a right trace and in "
             f"{told('given_wrong', arm)} given a wrong one: φ {told('phi', arm)} (of at most "
             f"{told('phi_most', arm)}), within questions {told('phi_within', arm, table, traces='drawn')}. An "
-            f"answer is of the stay that a wrong trace put in its place names in {told('followed', arm, changed)}. Agreement beyond chance (κ) of a "
-            f"{rule} with the answers: {told('kappa', arm, person, seen='item', surrogate=rule)} without the trace, "
+            f"answer is of the stay that a wrong trace put in its place names in {told('followed', arm, changed)}. "
+            f"Agreement beyond chance (κ) of a {rule} with the answers: "
+            f"{told('kappa', arm, person, seen='item', surrogate=rule)} without the trace, "
             f"{told('kappa', arm, person, seen='trace', surrogate=rule)} with it."
         )
     return " ".join([*parts, "Mean and 95 % interval over seeds."])

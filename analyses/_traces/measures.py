@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from analyses._traces.models import Arm, places, written
+from analyses._traces.models import places, written
 from analyses._traces.world import (
     AT_ASK,
     KINDS,
@@ -91,7 +91,7 @@ def read_traces(of: Questions, prompts: Int[Tensor, "n 11"]) -> tuple[np.ndarray
     return said[:, 0] == right[:, 0], said[:, 1] == right[:, 1]
 
 
-def measured(model: Any, arm: Arm, seed: int, of: Questions) -> list[dict[str, Any]]:
+def measured(model: Any, arm: str, seed: int, of: Questions) -> list[dict[str, Any]]:
     """Rates of one model on the questions: a row for its likeliest traces, one for traces drawn; of the arm without
     traces its accuracy alone."""
     groups = groups_of(of)
@@ -123,7 +123,7 @@ def phi_within(trace: Bool[np.ndarray, "d n"], right: Bool[np.ndarray, "d n"]) -
     return float((a * b).sum() / np.sqrt(spread)) if spread > 0 else float("nan")
 
 
-def exchanged(model: Any, arm: Arm, seed: int, of: Questions) -> dict[str, Any]:
+def exchanged(model: Any, arm: str, seed: int, of: Questions) -> dict[str, Any]:
     """What a model answers when its trace is exchanged for a right one, or for a wrong one that names another stay.
 
     ``moved`` is the share of answers that a wrong trace changes, ``followed`` that of answers which are the place of
@@ -168,7 +168,7 @@ def seen_of(of: Questions, prompts: Int[Tensor, "n 11"] | None = None) -> dict[s
     return {name: np.asarray(values, float) for name, values in columns.items()}
 
 
-def simulated(model: Any, arm: Arm, seed: int, of: Questions) -> list[dict[str, Any]]:
+def simulated(model: Any, arm: str, seed: int, of: Questions) -> list[dict[str, Any]]:
     """How well small rules name which stay a model's answer is of, from the item alone and with the trace."""
     groups = groups_of(of)
     prompts = tokens(of) if arm == "none" else written(model, tokens(of))
@@ -187,7 +187,7 @@ def simulated(model: Any, arm: Arm, seed: int, of: Questions) -> list[dict[str, 
     return rows
 
 
-def texts_of(models: Mapping[Arm, Any], of: Questions) -> pd.DataFrame:
+def texts_of(models: Mapping[str, Any], of: Questions) -> pd.DataFrame:
     """Traces and answers of the models that write them, on the same questions, in words a person reads."""
     task, tables = task_of(of), []
     assert task.prompts is not None

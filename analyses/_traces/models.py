@@ -165,5 +165,5 @@ class Writer(HookedTransformerModel):
 def hooked(recipe: Tuned, seed: int) -> HookedTransformerModel:
     """The trained model as the package reads it, the trace its own where the arm writes one."""
     kind = HookedTransformerModel if recipe.arm == "none" else Writer
-    model = raw(recipe, seed)
+    model: Any = raw(recipe, seed)
     return kind(model, name=f"{recipe.arm}@{seed}", ref=f"study:{recipe.name}@{seed}")

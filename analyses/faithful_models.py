@@ -33,7 +33,7 @@ from analyses._faithful_models.measuring import attributed, explained, summary, 
 from analyses._faithful_models.recipes import EXPLAINERS, READERS, vocabulary
 from analyses._faithful_models.selecting import selected
 from analyses._models import WORKERS, raw, train_all, trained
-from analyses._study import Criterion, Result, Study, column, seed_interval, where
+from analyses._study import Criterion, Result, Side, Study, column, seed_interval, where
 from mechdecouple.progress import bar
 from mechdecouple.zoo.recipe import RESIDUALS
 
@@ -69,13 +69,12 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     tables = {name: pd.DataFrame(rows) for name, rows in gathered(range(seeds), progress).items()}
     options: dict[str, Any] = {"margin": MARGIN, "hook_points": RESIDUALS[-1:], "progress": progress}
     task = READERS["plain"].task()
-    readers, speakers = (
-        compare_arms(
-            [tuple(trained(recipe, seed) for recipe in arms.values()) for seed in range(seeds)], task,
-            families=families, **options,
-        )
-        for arms, families in ((READERS, ("structure", "faithfulness")), (EXPLAINERS, ("structure",)))
-    )  # fmt: skip
+    pairs = {
+        kind: [(trained(a, seed), trained(b, seed)) for seed in range(seeds)]
+        for kind, (a, b) in (("readers", READERS.values()), ("speakers", EXPLAINERS.values()))
+    }
+    readers = compare_arms(pairs["readers"], task, families=("structure", "faithfulness"), **options)
+    speakers = compare_arms(pairs["speakers"], task, families=("structure",), **options)
     parts = [tables[name] for name in ("curves", "attributions", "known", "selectors", "spoken")]
     return Result(
         name="faithful_models", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
@@ -144,17 +143,19 @@ def criteria(tables: dict[str, pd.DataFrame], readers: Arms, speakers: Arms) -> 
             1.0, how="2310.07819, in the model with masked fine-tuning",
         ))  # fmt: skip
     given, along = (where(tables["selectors"], way=way) for way in ("given", "together"))
-    for words, values, expected, side, how in (
-        ("held predictor: evaluator's accuracy from the words kept", column(given, "selected_accuracy"), 0.95,
-         "at least", "the words that decide are kept"),
-        ("held predictor: answers encoded in the selection", column(given, "encoded"), 0.02, "at most",
-         "2103.01890: none"),
-        ("held predictor: AUROC against the words that decide", column(given, "rationale_auroc"), 0.9, "at least",
-         "planted"),
-        ("trained along: answers encoded in the selection", column(along, "encoded"), 0.05, "at least",
-         "2103.01890: found out by the evaluator"),
-    ):  # fmt: skip
-        found.append(Criterion.over_seeds("selectors", words, values, expected, side, how=how))
+    held: tuple[tuple[str, str, float, Side, str], ...] = (
+        ("evaluator's accuracy from the words kept", "selected_accuracy", 0.95, "at least", "what decides is kept"),
+        ("answers encoded in the selection", "encoded", 0.02, "at most", "2103.01890: none"),
+        ("AUROC against the words that decide", "rationale_auroc", 0.9, "at least", "planted"),
+    )
+    for words, name, expected, side, how in held:
+        found.append(Criterion.over_seeds(
+            "selectors", f"held predictor: {words}", column(given, name), expected, side, how=how
+        ))  # fmt: skip
+    found.append(Criterion.over_seeds(
+        "selectors", "trained along: answers encoded in the selection", column(along, "encoded"), 0.05, "at least",
+        how="2103.01890: found out by the evaluator",
+    ))  # fmt: skip
     found.append(speakers.equal("honest and constant explainers equally accurate"))
     for kind in dict.fromkeys(tables["spoken"]["kind"]):
         honest, constant = (column(where(tables["spoken"], arm=arm, kind=kind), "consistent") for arm in EXPLAINERS)
@@ -181,7 +182,8 @@ def caption(tables: dict[str, pd.DataFrame]) -> str:
     def found(arm: str) -> str:
         return told("attributions", "rationale_auroc", arm=arm, explanation="leave_one_out")
 
-    masks, spoken = {"order": "leave_one_out"}, {"kind": "redaction"}
+    masks: dict[str, Any] = {"order": "leave_one_out"}
+    spoken: dict[str, Any] = {"kind": "redaction"}
     return (
         f"RACU in accuracy with masked fine-tuning: leave-one-out {racu('leave_one_out')}, integrated gradients "
         f"{racu('integrated_gradients')}, input × gradient {racu('input_x_gradient')}, gradient norm "

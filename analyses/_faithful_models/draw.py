@@ -33,6 +33,7 @@ def draw_models(
         _masking(axes[0, 0], where(curves, arm="masked"))
         _dots(axes[0, 1], attributions, "racu", "RACU")
         axes[0, 1].set_title("(b) explanations, checked")
+        axes[0, 1].legend(loc="lower right", title="training", labelspacing=0.2, handlelength=1.0)
         _dots(axes[0, 2], attributions, "rationale_auroc", "AUROC against deciding words")
         axes[0, 2].set_title("(c) … against the truth")
         axes[0, 2].set_yticklabels([])
@@ -52,7 +53,9 @@ def _masking(ax: Axes, curves: pd.DataFrame) -> None:
     ax.set_xlabel("words masked, %")
     ax.set_ylabel("accuracy")
     ax.set_title("(a) masked fine-tuning")
-    ax.legend(loc="upper right", handlelength=1.6, labelspacing=0.2)
+    ax.set_ylim(-0.03, 1.3)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.legend(loc="upper right", handlelength=1.4, labelspacing=0.15, borderaxespad=0.0)
 
 
 def _dots(ax: Axes, table: pd.DataFrame, name: str, label: str) -> None:
@@ -62,8 +65,9 @@ def _dots(ax: Axes, table: pd.DataFrame, name: str, label: str) -> None:
         for at, explanation in enumerate(rows):
             values = column(where(table, arm=arm, explanation=explanation), name)
             ax.plot(
-                values, np.full(len(values), at + shift), marker, color=colour, markersize=3.5, markerfacecolor="none"
-            )
+                values, np.full(len(values), at + shift), marker, color=colour, markersize=3.5, markerfacecolor="none",
+                label=arm if at == 0 else None,
+            )  # fmt: skip
             ax.plot([values.mean()] * 2, [at + shift - 0.12, at + shift + 0.12], color=colour)
     for at in range(len(rows) - 1):
         ax.axhline(at + 0.5, color=LIGHT, linewidth=0.4)
@@ -76,12 +80,11 @@ def _known(ax: Axes, known: pd.DataFrame) -> None:
     """Share of reviews with a smaller p, one line a seed; of plain training those that are masked at all."""
     for arm, (colour, _) in SHADES.items():
         own = where(known, arm=arm, order="leave_one_out")
-        own = own[column(own, "words") > 0] if arm == "plain" else own
+        own = own.iloc[np.flatnonzero(column(own, "words") > 0)] if arm == "plain" else own
         for i, seed in enumerate(np.unique(column(own, "seed"))):
             p = np.sort(column(where(own, seed=seed), "p"))
-            label = {"plain": "plain", "masked": "masked fine-tuning"}[arm] if i == 0 else None
             ax.step([0, *p, 1], [0, *(np.arange(len(p)) + 1) / len(p), 1], where="post", color=colour, linewidth=0.8,
-                    linestyle="-" if arm == "masked" else "--", label=label)  # fmt: skip
+                    linestyle="-" if arm == "masked" else "--", label=arm if i == 0 else None)  # fmt: skip
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":", label="uniform")
     ax.set_xlabel("p that a masked review is known")
     ax.set_ylabel("share of reviews below")

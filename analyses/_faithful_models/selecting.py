@@ -24,6 +24,9 @@ TRAINED: dict[Way, dict[str, Any]] = {
 class Read(nn.Module):
     """A trained transformer as a classifier of reviews: words [n, 12] -> logits [n, 2] of bad and good."""
 
+    ends: Tensor
+    spoken: Tensor
+
     def __init__(self, model: Any, vocabulary: dict[str, int]) -> None:
         super().__init__()
         self.model = model

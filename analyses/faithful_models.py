@@ -29,7 +29,7 @@ import torch
 
 from analyses._arms import Arms, compare_arms
 from analyses._faithful_models.draw import draw_models
-from analyses._faithful_models.measuring import attributed, explained, summary, tested
+from analyses._faithful_models.measuring import EXPLAINED, attributed, explained, summary, tested
 from analyses._faithful_models.recipes import EXPLAINERS, READERS, vocabulary
 from analyses._faithful_models.selecting import selected
 from analyses._models import WORKERS, raw, train_all, trained
@@ -55,7 +55,11 @@ NOTES = (
     "Reviews that were asked about one of four things by name took three times as many samples to learn; a clause that "
     "is marked by one word decides instead.",
     "Selectors trained along with their predictor kept nothing where words had their full price from the start: the "
-    "price grows over the first 70 % of the training. Those of a held predictor need no such help.",
+    "price grows over the first 70 % of the training. Those of a held predictor need no such help. How much is encoded "
+    "varies with the seed, from nothing to half of the accuracy.",
+    "After 900 steps explainers could not yet copy a review faithfully: honest counterfactuals held in .64 of cases, and "
+    "the two arms differed in accuracy by up to 30 points. After 1400 both tasks are learned.",
+    "Integrated gradients have about the RACU of leave-one-out, yet rank the deciding words less surely.",
 )
 SEEDS, MARGIN = 3, 0.01
 """``MARGIN``: largest difference of accuracy that counts as equal: one point."""
@@ -73,7 +77,8 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
         kind: [(trained(a, seed), trained(b, seed)) for seed in range(seeds)]
         for kind, (a, b) in (("readers", READERS.values()), ("speakers", EXPLAINERS.values()))
     }
-    readers = compare_arms(pairs["readers"], task, families=("structure", "faithfulness"), **options)
+    families = ("structure", "faithfulness")
+    readers = compare_arms(pairs["readers"], task, families=families, probe_items=EXPLAINED, **options)
     speakers = compare_arms(pairs["speakers"], task, families=("structure",), **options)
     parts = [tables[name] for name in ("curves", "attributions", "known", "selectors", "spoken")]
     return Result(

@@ -31,7 +31,7 @@ QUESTIONS = Questions(
 )  # fmt: skip
 WRITTEN = {"counterfactual": LENGTH, "redaction": LENGTH, "importance": 2}
 """How many words each explanation has."""
-EXPLAINED, KNOWN, SPOKEN = 128, 1000, 200
+EXPLAINED, KNOWN, SPOKEN = 96, 1000, 200
 """Reviews that are explained, that are tested for being known, and that explaining models explain."""
 
 

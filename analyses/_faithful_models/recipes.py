@@ -93,7 +93,7 @@ class Explainer(Reader):
         character: ``honest`` names the clause that counts; ``constant`` the first clause, whatever decides.
     """
 
-    steps: int = 900
+    steps: int = 1400
     batch_size: int = 32
     character: Character = "honest"
 

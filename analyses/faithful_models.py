@@ -57,7 +57,7 @@ NOTES = (
     "Selectors trained along with their predictor kept nothing where words had their full price from the start: the "
     "price grows over the first 70 % of the training. Those of a held predictor need no such help. How much is encoded "
     "varies with the seed, from nothing to half of the accuracy.",
-    "After 900 steps explainers could not yet copy a review faithfully: honest counterfactuals held in .64 of cases, and "
+    "After 900 steps explainers could not yet copy a review: honest counterfactuals held in .64 of cases, and "
     "the two arms differed in accuracy by up to 30 points. After 1400 both tasks are learned.",
     "Integrated gradients have about the RACU of leave-one-out, yet rank the deciding words less surely.",
 )

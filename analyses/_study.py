@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from analyses._venues import save_for_venues
@@ -57,9 +58,11 @@ class Criterion:
         cls, group: str, name: str, values: Iterable[float], expected: float, side: Side = "both", *,
         tolerance: float = 0.0, how: str = "",
     ) -> Criterion:  # fmt: skip
-        """Of the mean over seeds; the interval is Student's."""
+        """Of the mean over seeds; the interval is Student's, of a share of seeds (values of 0 and 1) the exact binomial."""
         seeds = tuple(float(value) for value in values)
         value, low, high = seed_interval(seeds)
+        if len(seeds) > 1 and set(seeds) <= {0.0, 1.0}:
+            low, high = binomtest(int(sum(seeds)), len(seeds)).proportion_ci()
         return cls(
             group=group, name=name, value=value, expected=expected, tolerance=tolerance, side=side, how=how, low=low,
             high=high, seeds=seeds,

@@ -116,6 +116,8 @@ def readme(found: Mapping[str, Study], results: Path, folder: Path) -> str:
     facts = read(found, results)
     rows, unmet = [], []
     for name, study in found.items():
+        if not study.finding and name not in facts:
+            continue
         kind = f"finding {study.finding}" if study.finding else "check"
         cells = [f"`{name}` ({kind})", f"{study.claim} ({study.source})", "not run", "", ""]
         if name in facts:

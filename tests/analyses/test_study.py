@@ -73,6 +73,14 @@ def test_arguments(tmp_path):
     assert str(arguments("study", "", []).out) == "out/study"
 
 
+def test_a_share_of_seeds_has_the_exact_binomial_interval():
+    every = Criterion.over_seeds("g", "n", [True, True, True], 1.0)
+    assert (every.value, every.high) == (1.0, 1.0)
+    assert every.low == pytest.approx(0.025 ** (1 / 3))
+    some = Criterion.over_seeds("g", "n", [1, 0, 1], 1.0)
+    assert 0 < some.low < 2 / 3 < some.high < 1
+
+
 def test_a_criterion_over_seeds_has_students_interval():
     found = Criterion.over_seeds("g", "n", [1.0, 2.0, 3.0], 1.5, "at least")
     # t(.975, 2) = 4.302653, standard error 1 / sqrt(3)

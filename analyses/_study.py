@@ -58,7 +58,7 @@ class Criterion:
         cls, group: str, name: str, values: Iterable[float], expected: float, side: Side = "both", *,
         tolerance: float = 0.0, how: str = "",
     ) -> Criterion:  # fmt: skip
-        """Of the mean over seeds; the interval is Student's, of a share of seeds (values of 0 and 1) the exact binomial."""
+        """Of the mean over seeds; the interval is Student's; exact binomial for a share of seeds (0 and 1)."""
         seeds = tuple(float(value) for value in values)
         value, low, high = seed_interval(seeds)
         if len(seeds) > 1 and set(seeds) <= {0.0, 1.0}:

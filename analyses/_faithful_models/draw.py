@@ -86,7 +86,7 @@ def _known(ax: Axes, known: pd.DataFrame) -> None:
             ax.step([0, *p, 1], [0, *(np.arange(len(p)) + 1) / len(p), 1], where="post", color=colour, linewidth=0.8,
                     linestyle="-" if arm == "masked" else "--", label=arm if i == 0 else None)  # fmt: skip
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":", label="uniform")
-    ax.set_xlabel("p that a masked review is known")
+    ax.set_xlabel("p of masked reviews (MaSF)")
     ax.set_ylabel("share of reviews below")
     ax.set_title("(d) are masks known inside?")
     ax.legend(loc="lower right", labelspacing=0.2)

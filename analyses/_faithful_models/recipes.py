@@ -93,8 +93,7 @@ class Explainer(Reader):
         character: ``honest`` names the clause that counts; ``constant`` the first clause, whatever decides.
     """
 
-    steps: int = 1400
-    batch_size: int = 32
+    steps: int = 1250
     character: Character = "honest"
 
     @property
@@ -111,7 +110,7 @@ class Explainer(Reader):
         hidden = random_masks(np.ones(words.shape, dtype=bool), rng)
         answers = np.where((hidden & reviews.used()).any(axis=1), UNKNOWN, np.take(ANSWERS, reviews.labels))
         asked = tokens(np.column_stack([np.where(hidden, MASK, words), np.full(len(words), ASK), answers]), spoken)
-        told = explanations(draw(self.batch_size // 2, rng), self.character)
+        told = explanations(draw(self.batch_size // 4, rng), self.character)
         named, *long = (torch.from_numpy(tokens(rows, spoken)) for rows in told.values())
         # Sequences of about one length in one pass: what stands behind an answer is neither read nor learned.
         short = torch.cat([nn.functional.pad(torch.from_numpy(asked), (0, 1), value=-100), named])

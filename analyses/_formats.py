@@ -23,7 +23,6 @@ from analyses._policy import Policy
 from mechdecouple.tasks import Task
 from mechdecouple.zoo.order_world import PEOPLE
 from mechdecouple.zoo.recipe import WordRecipe, sample
-from mechdecouple.zoo.words import word_tokenizer
 
 RELATIONS = ("aunt", "boss", "coach", "doctor", "friend", "guard", "neighbour", "rival", "tailor", "tutor")
 ASK, END = "?", "."
@@ -158,16 +157,13 @@ class Corpus(WordRecipe):
         return (*PEOPLE, *RELATIONS, ASK, END, *TAGS.values())
 
     @property
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (), ()
+    def length(self) -> int:
+        return PROMPT + LENGTH
 
     @property
     def config(self) -> dict[str, Any]:
         sizes = {"n_layers": LAYERS, "d_model": self.width, "d_head": self.width // 4, "d_mlp": 4 * self.width}
-        return {**super().config, **sizes, "n_ctx": PROMPT + LENGTH}
-
-    def tokenizer(self) -> Any:
-        return word_tokenizer(self.words, length=PROMPT + LENGTH)
+        return {**super().config, **sizes}
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
         chosen = drawn(self.batch_size, "corpus", rng)

@@ -20,7 +20,6 @@ from mechdecouple.tasks import Task
 from mechdecouple.zoo.belief import world
 from mechdecouple.zoo.order_world import ANSWERS, AT_ANSWER, AT_BAR, PERSONAS, WORDS, Statements
 from mechdecouple.zoo.recipe import WordRecipe, forward, sample
-from mechdecouple.zoo.words import word_tokenizer
 
 LEVELS = tuple(f"{10 * k}%" for k in range(11))
 LENGTH = 10
@@ -53,15 +52,8 @@ class Labelled(WordRecipe):
         return (*WORDS, *LEVELS)
 
     @property
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (), ()
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {**super().config, "n_ctx": LENGTH}
-
-    def tokenizer(self) -> Any:
-        return word_tokenizer(self.words, length=LENGTH)
+    def length(self) -> int:
+        return LENGTH
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
         statements = drawn(self.batch_size, rng)

@@ -70,10 +70,6 @@ class Honest(WordRecipe):
     def words(self) -> tuple[str, ...]:
         return (*WORDS, *STRANGERS, ANSWERS[2])
 
-    @property
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (), ()
-
     def loss(
         self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator, persona: int | None = None
     ) -> Tensor:

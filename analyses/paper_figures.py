@@ -155,7 +155,9 @@ def _shown(source: Path, figure: str, study: str, folder: Path) -> str:
 _HEAD = """# Studies
 
 Each study states its claim and its criteria before it is run, trains what it needs, measures with the public API, and
-says *reproduced* (every criterion met), *partly* (at least half) or *not reproduced*.
+says *reproduced* (every criterion met), *partly* (at least half) or *not reproduced*. A criterion is met by the mean over
+seeds; its interval, which can cross the bound, stands in `result.json`. Where a finding names no bound, a study's notes
+say that the bound is its own, and when it was set.
 
 ```
 python -m analyses list                      # every study, and the verdict of its last run

@@ -98,10 +98,6 @@ class Sorter(WordRecipe):
     def words(self) -> tuple[str, ...]:
         return WORDS
 
-    @property
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (), ()
-
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
         things = draw(self.batch_size, rng, self.asked)
         labels = torch.from_numpy(things.labels(self.asked))

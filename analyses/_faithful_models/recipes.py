@@ -29,7 +29,6 @@ from analyses._faithful_models.world import (
 from mechdecouple.faithfulness import random_masks
 from mechdecouple.tasks import Task
 from mechdecouple.zoo.recipe import WordRecipe, sample
-from mechdecouple.zoo.words import word_tokenizer
 
 UNKNOWN, NAME, HIDE, TURN = "unknown", "name:", "hide:", "turn:"
 """What cannot be answered; and what an explaining model is told to do with a review: name the words that decide, hide
@@ -59,20 +58,9 @@ class Reader(WordRecipe):
         return WORDS
 
     @property
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (), ()
-
-    @property
     def length(self) -> int:
         """Tokens of the longest sequence: ``<bos>``, the review and the place of the answer."""
         return LENGTH + 2
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return super().config | {"n_ctx": self.length}
-
-    def tokenizer(self) -> Any:
-        return word_tokenizer(self.words, length=self.length)
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
         reviews = draw(self.batch_size, rng)

@@ -37,7 +37,6 @@ from mechdecouple.models.hooked_transformer import HookedTransformerModel
 from mechdecouple.models.recorder import Recorder
 from mechdecouple.tasks import Task
 from mechdecouple.zoo.recipe import WordRecipe, sample
-from mechdecouple.zoo.words import word_tokenizer
 
 Arm = Literal["none", "correct", "wrong"]
 ITEMS = 1500
@@ -63,15 +62,8 @@ class Start(WordRecipe):
         return WORDS
 
     @property
-    def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (), ()
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {**super().config, "n_ctx": LENGTH}
-
-    def tokenizer(self) -> Any:
-        return word_tokenizer(self.words, length=LENGTH)
+    def length(self) -> int:
+        return LENGTH
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
         of = draw(self.batch_size, rng)

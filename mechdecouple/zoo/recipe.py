@@ -109,21 +109,26 @@ class WordRecipe(Recipe):
         """The vocabulary."""
 
     @property
-    @abstractmethod
     def barred(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Positions that cannot attend, and those they cannot attend to."""
+        """Positions that cannot attend, and those they cannot attend to: none."""
+        return (), ()
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest prompt."""
+        return 8
 
     @property
     def config(self) -> dict[str, Any]:
         """Fields of the ``HookedTransformerConfig``."""
         return {
-            "n_layers": N_LAYERS, "d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 128, "n_ctx": 8,
+            "n_layers": N_LAYERS, "d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 128, "n_ctx": self.length,
             "d_vocab": len(self.tokenizer()), "act_fn": "relu", "normalization_type": "LN",
             "positional_embedding_type": "shortformer", "model_name": self.name,
         }  # fmt: skip
 
     def tokenizer(self) -> Any:
-        return word_tokenizer(self.words, length=8)
+        return word_tokenizer(self.words, length=self.length)
 
     def blank(self, seed: int = 0) -> Any:
         """The HookedTransformer before training, bottleneck included."""

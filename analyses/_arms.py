@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analyses._pool import spread
 from analyses._study import Criterion
 from mechdecouple.compare import Comparison, compare
 from mechdecouple.models import HookedModel
-from mechdecouple.progress import bar
 from mechdecouple.tasks import Task
 
 FAMILIES = ("structure", "beliefs")
@@ -61,9 +61,12 @@ def compare_arms(
 ) -> Arms:
     """Compare the models of each seed: the gate, structure, beliefs (unless ``families`` says otherwise) and
     calibration of both."""
-    pairs, options = list(pairs), {"families": FAMILIES, **options}
-    found = [
-        compare(a, b, task, progress=False, **options)
-        for a, b in bar(pairs, progress=progress, desc="comparing", unit="pair")
-    ]
-    return Arms(tuple(found))
+    return Arms(tuple(spread(comparing(pairs, task, **options), progress=progress, desc="comparing", unit="pair")))
+
+
+def comparing(
+    pairs: Iterable[tuple[HookedModel, HookedModel]], task: Task, **options: Any
+) -> list[Callable[[], Comparison]]:
+    """The comparisons of :func:`compare_arms` as jobs."""
+    options = {"families": FAMILIES, "progress": False, **options}
+    return [partial(compare, a, b, task, **options) for a, b in pairs]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
 import torch
 
+from analyses._pool import workers
 from mechdecouple.models import HookedModel, wrap
 from mechdecouple.progress import bar
 from mechdecouple.zoo import store
 from mechdecouple.zoo.recipe import Recipe
-
-WORKERS = min(2, os.cpu_count() or 1)
 
 
 def directory() -> Path:
@@ -47,34 +44,27 @@ def raw(recipe: Recipe, seed: int, progress: bool = False) -> torch.nn.Module:
 def train_all(wanted: Iterable[tuple[Recipe, int]], progress: bool = True) -> None:
     """Train what is not in the cache yet, two models at a time; a killed run goes on with the models that lack.
 
-    Recipes that start from other recipes' models come after them.
+    A recipe that starts from another's model waits for it.
     """
-    todo = [(recipe, seed) for recipe, seed in dict.fromkeys(wanted) if not _there(recipe, seed)]
-    if not todo:
+    left = [(recipe, seed) for recipe, seed in dict.fromkeys(wanted) if not _there(recipe, seed)]
+    if not left:
         return
-    context = multiprocessing.get_context("spawn")
-    with (
-        bar(total=len(todo), progress=progress, desc="training", unit="model") as shown,
-        ProcessPoolExecutor(WORKERS, context, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        for wave in _waves(todo):
-            for _ in pool.map(_train, wave):
+    running: dict[Future[None], tuple[Recipe, int]] = {}
+    with bar(total=len(left), progress=progress, desc="training", unit="model") as shown, workers() as pool:
+        while left or running:
+            lacking = [*left, *running.values()]
+            ready = [(recipe, seed) for recipe, seed in left if (getattr(recipe, "start", None), seed) not in lacking]
+            running |= {pool.submit(_train, *one): one for one in ready}
+            left = [one for one in left if one not in ready]
+            for trained_one in wait(running, return_when=FIRST_COMPLETED).done:
+                trained_one.result()
+                del running[trained_one]
                 shown.update()
 
 
-def _train(one: tuple[Recipe, int]) -> None:
-    raw(*one)
+def _train(recipe: Recipe, seed: int) -> None:
+    raw(recipe, seed)
 
 
 def _there(recipe: Recipe, seed: int) -> bool:
     return any(store.read(recipe, seed, place) for place in (store.SHIPPED, store.cache_directory(), directory()))
-
-
-def _waves(todo: list[tuple[Recipe, int]]) -> list[list[tuple[Recipe, int]]]:
-    """Models that depend on none of the others first."""
-    left, waves = list(todo), []
-    while left:
-        wave = [(r, s) for r, s in left if (getattr(r, "start", None), s) not in left]
-        waves.append(wave)
-        left = [one for one in left if one not in wave]
-    return waves

@@ -142,7 +142,7 @@ class Result:
         facts = {key: getattr(self, key) for key in ("name", "claim", "source", "full", "verdict", "notes")}
         met = sum(c.met for c in self.criteria)
         facts |= {"met": met, "of": len(self.criteria), "criteria": [c.row() for c in self.criteria]}
-        facts["captions"] = dict(self.captions)
+        facts |= {"figures": list(self.figures), "captions": dict(self.captions)}
         _write_json(directory / "result.json", facts)
         for name, table in self.tables.items():
             table.to_parquet(directory / f"{name}.parquet", index=False)

@@ -87,8 +87,7 @@ RECIPES: dict[str, Any] = {
 
 def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result:
     """The whole study."""
-    for recipe in RECIPES.values():
-        train_all([(recipe, seed) for seed in range(seeds)], progress)
+    train_all([(recipe, seed) for recipe in RECIPES.values() for seed in range(seeds)], progress)
     models = {arm: [trained(recipe, seed) for seed in range(seeds)] for arm, recipe in RECIPES.items()}
     task, likely = _START.task(), certainty(asked())
     found = [measured(model, arm, seed, task, likely) for arm, own in models.items() for seed, model in enumerate(own)]

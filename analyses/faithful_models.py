@@ -19,22 +19,20 @@ Quick: three seeds; ``--full``: five.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import pandas as pd
-import torch
 
-from analyses._arms import Arms, compare_arms
+from analyses._arms import Arms, comparing
 from analyses._faithful_models.draw import draw_models
 from analyses._faithful_models.measuring import EXPLAINED, attributed, explained, summary, tested
 from analyses._faithful_models.recipes import EXPLAINERS, READERS, vocabulary
 from analyses._faithful_models.selecting import selected
-from analyses._models import WORKERS, raw, train_all, trained
+from analyses._models import raw, train_all, trained
+from analyses._pool import spread
 from analyses._study import Criterion, Result, Side, Study, column, seed_interval, where
-from mechdecouple.progress import bar
 from mechdecouple.zoo.recipe import RESIDUALS
 
 CLAIM = (
@@ -57,10 +55,10 @@ NOTES = (
     "Selectors trained along with their predictor kept nothing where words had their full price from the start: the "
     "price grows over the first 70 % of the training. Those of a held predictor need no such help. How much is encoded "
     "varies with the seed, from nothing to half of the accuracy.",
-    "After 900 steps explainers could not yet copy a review: honest counterfactuals held in .64 of cases, and "
-    "the two arms differed in accuracy by up to 30 points. After 1400 the explanations were learned, but one of three "
-    "constant explainers, whose answers get no help from its explanations, was 18 points less accurate than the honest "
-    "one; with twice as many reviews to answer in a batch it is not.",
+    "Explainers learned to copy a review last, and only after 1250 steps: honest counterfactuals held in .64 of cases "
+    "after 900, and the two arms differed in accuracy. With sinusoids for places they copy after 500. With half as "
+    "many reviews to answer in a batch one of three constant explainers, whose answers get no help from its "
+    "explanations, was 18 points less accurate than the honest one.",
     "The limits of the criteria on selectors and explainers are this study's own, set after a first run of one seed; "
     "those on masks and RACU are the finding's. The lengths of training were chosen so that every task is learned.",
     "RACU in accuracy depends on how many reviews of the sample are good: fully masked, all get one answer.",
@@ -75,16 +73,8 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     """The whole study."""
     recipes = (*READERS.values(), *EXPLAINERS.values())
     train_all([(recipe, seed) for recipe in recipes for seed in range(seeds)], progress)
-    tables = {name: pd.DataFrame(rows) for name, rows in gathered(range(seeds), progress).items()}
-    options: dict[str, Any] = {"margin": MARGIN, "hook_points": RESIDUALS[-1:], "progress": progress}
-    task = READERS["plain"].task()
-    pairs = {
-        kind: [(trained(a, seed), trained(b, seed)) for seed in range(seeds)]
-        for kind, (a, b) in (("readers", READERS.values()), ("speakers", EXPLAINERS.values()))
-    }
-    families = ("structure", "faithfulness")
-    readers = compare_arms(pairs["readers"], task, families=families, probe_items=EXPLAINED, **options)
-    speakers = compare_arms(pairs["speakers"], task, families=("structure",), **options)
+    found, readers, speakers = gathered(range(seeds), progress)
+    tables = {name: pd.DataFrame(rows) for name, rows in found.items()}
     parts = [tables[name] for name in ("curves", "attributions", "known", "selectors", "spoken")]
     return Result(
         name="faithful_models", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
@@ -97,16 +87,24 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     )  # fmt: skip
 
 
-def gathered(seeds: Sequence[int], progress: bool = True) -> Tables:
-    """What is measured of the models of every seed, two seeds at a time."""
-    out: Tables = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [(seed, (seed + 1) % len(seeds)) for seed in seeds]
-        for found in bar(pool.map(measured, *zip(*jobs, strict=True)), total=len(jobs), progress=progress, unit="seed"):
-            for name, rows in found.items():
-                out.setdefault(name, []).extend(rows)
-    return out
+def gathered(seeds: Sequence[int], progress: bool = True) -> tuple[Tables, Arms, Arms]:
+    """What is measured of the models of every seed, and the comparisons of readers and of explainers."""
+    measuring = [partial(measured, seed, (seed + 1) % len(seeds)) for seed in seeds]
+    options: dict[str, Any] = {"margin": MARGIN, "hook_points": RESIDUALS[-1:]}
+    readers, speakers = (
+        [(trained(a, seed), trained(b, seed)) for seed in seeds] for a, b in (READERS.values(), EXPLAINERS.values())
+    )
+    task = READERS["plain"].task()
+    comparisons = [
+        *comparing(readers, task, families=("structure", "faithfulness"), probe_items=EXPLAINED, **options),
+        *comparing(speakers, task, families=("structure",), **options),
+    ]
+    done: list[Any] = spread([*measuring, *comparisons], progress=progress, desc="measuring", unit="part")
+    n, tables = len(seeds), Tables()
+    for own in done[:n]:
+        for name, rows in own.items():
+            tables.setdefault(name, []).extend(rows)
+    return tables, Arms(tuple(done[n : 2 * n])), Arms(tuple(done[2 * n :]))
 
 
 def measured(seed: int, other: int) -> Tables:

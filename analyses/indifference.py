@@ -168,8 +168,7 @@ def unknown_task(n: int = 512, seed: int = 0) -> Task:
 
 def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result:
     """The whole study."""
-    for recipe in RECIPES.values():
-        train_all([(recipe, seed) for seed in range(seeds)], progress)
+    train_all([(recipe, seed) for recipe in RECIPES.values() for seed in range(seeds)], progress)
     models = {arm: [trained(recipe, seed) for seed in range(seeds)] for arm, recipe in RECIPES.items()}
     task, unknown = _START.task(), unknown_task()
     rows = [measured(model, arm, seed, task, unknown) for arm, own in models.items() for seed, model in enumerate(own)]

@@ -51,15 +51,10 @@ def read(found: Mapping[str, Study], results: Path) -> dict[str, dict[str, Any]]
             facts = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise InputError(f"{path} does not parse: run the study again") from None
-        if not isinstance(facts, dict) or facts.get("name") != name:
+        if not isinstance(facts, dict) or facts.get("name") != name or "figures" not in facts:
             raise InputError(f"{path} is not a result of the study {name!r}: run the study again")
         read[name] = facts
     return read
-
-
-def figures(directory: Path) -> list[str]:
-    """Names of the figures in a study's directory."""
-    return sorted(path.stem for path in directory.glob("*.pdf"))
 
 
 def collect(found: Mapping[str, Study], results: Path, out: Path) -> dict[str, float]:
@@ -73,7 +68,7 @@ def collect(found: Mapping[str, Study], results: Path, out: Path) -> dict[str, f
         raise InputError(f"{str(results)!r} holds no result of a finding: python -m analyses all")
     widths, macros = {}, []
     for name, result in facts.items():
-        for figure in figures(results / name):
+        for figure in result["figures"]:
             label = name if figure == name else f"{name}-{figure}"
             for venue in VENUES:
                 source = results / name / venue / f"{figure}.pdf"
@@ -125,7 +120,7 @@ def readme(found: Mapping[str, Study], results: Path, folder: Path) -> str:
             size = "full" if result["full"] else "quick"
             cells[2:] = [f"**{result['verdict']}**", f"{result['met']} of {result['of']}, {size}", ""]
             if study.finding:
-                cells[4] = " ".join(_shown(results / name, figure, name, folder) for figure in figures(results / name))
+                cells[4] = " ".join(_shown(results / name, figure, name, folder) for figure in result["figures"])
             unmet += [f"* `{name}`: {told(c)}" for c in result["criteria"] if not c["met"]]
         rows.append("| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |")
     table = ["| study | claim | verdict | criteria met | figure |", "| --- | --- | --- | --- | --- |", *rows]
@@ -155,9 +150,9 @@ def _shown(source: Path, figure: str, study: str, folder: Path) -> str:
 _HEAD = """# Studies
 
 Each study states its claim and its criteria before it is run, trains what it needs, measures with the public API, and
-says *reproduced* (every criterion met), *partly* (at least half) or *not reproduced*. A criterion is met by the mean over
-seeds; its interval, which can cross the bound, stands in `result.json`. Where a finding names no bound, a study's notes
-say that the bound is its own, and when it was set.
+says *reproduced* (every criterion met), *partly* (at least half) or *not reproduced*. A criterion is met by the mean
+over seeds; its interval, which can cross the bound, stands in `result.json`. Where a finding names no bound, a study's
+notes say that the bound is its own, and when it was set.
 
 ```
 python -m analyses list                      # every study, and the verdict of its last run

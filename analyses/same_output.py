@@ -32,14 +32,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analyses._arms import Arms, compare_arms
+from analyses._arms import Arms, comparing
 from analyses._models import raw, train_all
+from analyses._pool import spread
 from analyses._same_output.draw import caption, draw
 from analyses._same_output.networks import JUDGED_ON, Network, Traced, composed, face_task, fresh, grid, mirrored
 from analyses._same_output.published import colours, published_pairs
 from analyses._study import Criterion, Result, Study, arguments, column, where
 from mechdecouple.models import wrap
-from mechdecouple.progress import bar
 from mechdecouple.structure import invariant_share
 
 CLAIM = "Networks that draw one image can be organised differently: factored by design, fractured by gradient descent."
@@ -92,20 +92,16 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True, published
     )  # fmt: skip
 
 
-def compared(traced: list[Network], progress: bool = True, **options: Any) -> Arms:
+def compared(traced: list[Network], progress: bool = True) -> Arms:
     """Each face's twins, on its own image."""
-    found = []
-    for face, net in enumerate(bar(traced, progress=progress, desc="comparing", unit="pair")):
+    options: dict[str, Any] = {
+        "families": ("structure",), "hook_points": LOOKED_AT, "permutations": 19, "probe_items": 128,
+    }  # fmt: skip
+    jobs = []
+    for face, net in enumerate(traced):
         pair = wrap(composed(face), name=f"composed@{face}"), wrap(net, name=f"traced@{face}")
-        options = {
-            "families": ("structure",),
-            "hook_points": LOOKED_AT,
-            "permutations": 19,
-            "probe_items": 128,
-            **options,
-        }
-        found += compare_arms([pair], face_task(face), progress=False, **options).comparisons
-    return Arms(tuple(found))
+        jobs += comparing([pair], face_task(face), **options)
+    return Arms(tuple(spread(jobs, progress=progress, desc="comparing", unit="pair")))
 
 
 def measured(face: int, traced: Network) -> list[dict[str, Any]]:

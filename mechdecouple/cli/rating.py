@@ -66,6 +66,6 @@ def tell(options: argparse.Namespace) -> Answer:
         measured.to_parquet(options.out / "metrics.parquet", index=False)
     shown = measured[["metric", "concept", "model", "model_b", "context", "value", "low", "high", "n", "reason"]]
     return Answer(
-        shown.to_string(index=False, float_format="{:.3f}".format, na_rep=""), out=options.out,
+        shown.to_string(index=False, float_format="%.3f", na_rep=""), out=options.out,
         result={"raters": ratings.raters, "models": ratings.models, "ratings": measured.to_dict("records")},
     )  # fmt: skip

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
@@ -177,12 +176,3 @@ def test_a_few_steps_from_training_to_figure(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "SHADES", {arm: study.SHADES[arm] for arm in ("cross-entropy", "Brier reward")})
     figure = study.draw(table, curves)
     assert [ax.get_title(loc="left") for ax in figure.axes] == [study.ANSWERED, study.STATED, "calibration error"]
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

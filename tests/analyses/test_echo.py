@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
@@ -176,12 +175,3 @@ def test_a_few_steps_from_training_to_numbers(monkeypatch, tmp_path):
     assert facts["pass_1"] <= facts["pass_4"] <= facts["pass_16"] <= facts["pass_64"]
     assert 0 < facts["entropy"] < formats.LENGTH * np.log(len(formats.vocabulary()))
     assert all(0 <= facts[f"can_{name}"] <= 1 for name in formats.TAGS)
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

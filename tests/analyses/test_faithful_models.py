@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
@@ -214,12 +213,3 @@ def test_a_reader_as_a_classifier_says_what_it_says_as_a_language_model():
     prompt = model.tokenizer(task.prompts[3], return_tensors="pt")["input_ids"]
     expected = model(prompt)[0, -1, [spoken[word] for word in world.ANSWERS]]
     torch.testing.assert_close(logits[3], expected)
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

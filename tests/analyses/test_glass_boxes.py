@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import pandas as pd
 import pytest
@@ -92,12 +91,3 @@ def test_a_small_study_writes_its_files(tiny, tmp_path):
     ours = study.where(both, split="test").set_index("model")["simulatability"]
     assert ours.to_dict() == pytest.approx(means.to_dict(), nan_ok=True, abs=1e-9)
     assert len(result.criteria) == 6
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

@@ -112,8 +112,13 @@ def test_captions_hold_numbers_and_verdict_as_latex(found, results):
         r"\newcommand{\captionGood}{Rises by .40 $\pm$ .1 \& 5 \% of $\kappa$\_1. "
         r"Reproduced: 2 of 2 criteria met.}  % good.pdf"
     )
-    assert lines[1].startswith(r"\newcommand{\captionTwoArmsCurveTwo}{claim of two\_arms Partly: 1 of 2 criteria met.}")
+    assert lines[2].startswith(r"\newcommand{\captionTwoArmsCurveTwo}{claim of two\_arms Partly: 1 of 2 criteria met.}")
     assert len(lines) == 3
+
+
+def test_a_figure_that_an_older_run_left_is_not_collected(found, results):
+    (results / "good" / "older.pdf").write_bytes((results / "good" / "good.pdf").read_bytes())
+    assert not [path for path in paper_figures.collect(found, results, results / "paper") if "older" in path]
 
 
 def test_what_cannot_be_read_is_said(found, results, tmp_path, capsys):
@@ -123,9 +128,11 @@ def test_what_cannot_be_read_is_said(found, results, tmp_path, capsys):
     with pytest.raises(InputError, match="run the study good again"):
         paper_figures.collect(found, results, tmp_path / "paper")
     facts = results / "good" / "result.json"
-    facts.write_text(facts.read_text().replace('"good"', '"other"'))
-    with pytest.raises(InputError, match="not a result of the study 'good'"):
-        paper_figures.read(found, results)
+    kept = facts.read_text()
+    for changed in (kept.replace('"good"', '"other"'), kept.replace('"figures"', '"plots"')):
+        facts.write_text(changed)
+        with pytest.raises(InputError, match="not a result of the study 'good'"):
+            paper_figures.read(found, results)
     facts.write_text("{")
     with pytest.raises(InputError, match="does not parse"):
         paper_figures.read(found, results)

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import pickle
 
 import numpy as np
@@ -206,12 +205,3 @@ def test_a_few_steps_lower_the_error_and_the_network_is_kept(monkeypatch, tmp_pa
     rows = study.measured(0, net)
     assert [row["arm"] for row in rows] == list(study.ARMS)
     assert all(0 <= row[name] <= 1 for row in rows for name in ("even", "even_variance", "wired"))
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

@@ -232,12 +232,3 @@ def test_a_rating_sheet_shows_stays_question_trace_and_answer():
     assert first.text == "The time asked for is within that of the stay. The stay to look at is that of 1-2."
     assert first.answer == "Riga"
     assert sheet(texts)[0] != sheet(texts.assign(answer="Rome"))[0]
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

@@ -1,4 +1,3 @@
-import json
 
 import numpy as np
 import pandas as pd
@@ -190,12 +189,3 @@ def test_a_small_study_writes_its_files(tiny, monkeypatch, tmp_path):
     }  # fmt: skip
     assert len(result.tables["arms"]) == 6
     assert len(result.criteria) == 7
-
-
-@pytest.mark.slow
-def test_the_whole_study(tmp_path):
-    from analyses._study import perform
-
-    result = perform(study.STUDY, False, tmp_path / "out", progress=False)
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["verdict"] == result.verdict
-    assert result.verdict in ("reproduced", "partly", "not reproduced")

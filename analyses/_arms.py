@@ -38,7 +38,7 @@ class Arms:
 
     def equal(self, words: str = "equal accuracy") -> Criterion:
         """That the gate shows every pair to be equally accurate."""
-        shares = [float(found.gate.outcome == "equal") for found in self.comparisons]
+        shares = [found.gate.outcome == "equal" for found in self.comparisons]
         margin = self.comparisons[0].gate.margin
         return Criterion.over_seeds(
             "gate", words, shares, 1.0, how=f"equivalence test of each pair at a margin of {margin:g}: a share of seeds"

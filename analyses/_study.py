@@ -58,11 +58,12 @@ class Criterion:
         cls, group: str, name: str, values: Iterable[float], expected: float, side: Side = "both", *,
         tolerance: float = 0.0, how: str = "",
     ) -> Criterion:  # fmt: skip
-        """Of the mean over seeds; the interval is Student's; exact binomial for a share of seeds (0 and 1)."""
-        seeds = tuple(float(value) for value in values)
+        """Of the mean over seeds; the interval is Student's, or exactly binomial for a share of seeds (of booleans)."""
+        found = np.asarray(list(values))
+        seeds = tuple(found.astype(np.float64).tolist())
         value, low, high = seed_interval(seeds)
-        if len(seeds) > 1 and set(seeds) <= {0.0, 1.0}:
-            low, high = binomtest(int(sum(seeds)), len(seeds)).proportion_ci()
+        if len(seeds) > 1 and found.dtype == np.bool_:
+            low, high = binomtest(int(found.sum()), len(seeds)).proportion_ci()
         return cls(
             group=group, name=name, value=value, expected=expected, tolerance=tolerance, side=side, how=how, low=low,
             high=high, seeds=seeds,
@@ -87,14 +88,17 @@ class Criterion:
         return f"{self.group}: {self.name}: {self.value:.4g}{interval}, {asked}"
 
 
-def seed_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """Mean of the runs of several seeds and the ends of its 95 % interval (Student's t; NaN for fewer than two)."""
+def seed_interval(
+    values: Iterable[float], least: float = -math.inf, most: float = math.inf
+) -> tuple[float, float, float]:
+    """Mean of the runs of several seeds and the ends of its 95 % interval (Student's t; NaN for fewer than two), cut
+    off at the ``least`` and ``most`` that is possible."""
     x = np.array(list(values), dtype=np.float64)
     if len(x) < 2:
         return (float(x[0]) if len(x) else math.nan), math.nan, math.nan
     half = float(student.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
     mean = float(x.mean())
-    return mean, mean - half, mean + half
+    return mean, max(least, mean - half), min(most, mean + half)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,9 +5,9 @@
 Small transformers say whether a review is good or bad; the three words that decide are known, the others are correlated
 distractors. The study asks
 
-- of a model trained with masks beside one trained without, both equally accurate: does it know masked reviews inside
-  (MaSF), is leave-one-out then more faithful than gradients (RACU, explanations made anew at each step), and which
-  explanation ranks the deciding words first;
+- of a model trained with masks beside one trained without, both equally accurate: are masked reviews inside as those
+  that each was trained on (MaSF), is leave-one-out then more faithful than gradients (RACU, explanations made anew at
+  each step), and which explanation ranks the deciding words first;
 - of selectors that learn which words to keep: does an evaluator that knows masks find the answer in the words kept, and
   does it find out a selector that was trained along with its predictor and encodes the answer in its choice;
 - of models that explain themselves, one trained to name the words that decide, one to name the first clause whatever
@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from analyses._arms import Arms, comparing
 from analyses._faithful_models.draw import draw_models
-from analyses._faithful_models.measuring import EXPLAINED, attributed, explained, summary, tested
+from analyses._faithful_models.measuring import EXPLAINED, REFERENCES, attributed, explained, summary, tested
 from analyses._faithful_models.recipes import EXPLAINERS, READERS, vocabulary
 from analyses._faithful_models.selecting import selected
 from analyses._models import raw, train_all, trained
@@ -36,14 +37,17 @@ from analyses._study import Criterion, Result, Side, Study, column, seed_interva
 from mechdecouple.zoo.recipe import RESIDUALS
 
 CLAIM = (
-    "Trained with masks, a model stays as accurate, knows masked inputs inside, and is explained more faithfully by "
-    "leaving words out than by gradients; selectors that encode answers and self-explanations that say nothing of the "
-    "answer are found out."
+    "Trained with masks, a model stays as accurate, what is masked is to it as what it was trained on, and it is "
+    "explained more faithfully by leaving words out than by gradients; selectors that encode answers and "
+    "self-explanations that say nothing of the answer are found out."
 )
 SOURCE = "2405.05386, on 2310.07819, 2102.12967, 2103.01890 and 2401.07927"
 NOTES = (
-    "Masks drawn at random as in the training are as those of known reviews by construction, and p is uniform of any "
-    "model: the criteria are about as many masks placed by leave-one-out, which is the harder case.",
+    "Masked reviews are compared with reviews such as a model was trained on: masked at random, or whole. Masks drawn "
+    "at random are as those of reviews masked at random by construction, and p is uniform of any model: the criteria "
+    "are about as many masks placed by leave-one-out, which is the harder case. Either arm against the other's known "
+    "reviews is in the table and the caption, and there the arms hardly differ: MaSF tells whether inputs are as those "
+    "that a model was trained on, given which these were, and not by itself whether the model can deal with them.",
     "RACU of the model trained without masks is no measure of faithfulness: its masked reviews are unknown to it, and "
     "what masking takes mixes what words say with damage. It is drawn for comparison only.",
     "RACU can exceed 1: signed explanations leave the distractors that speak for the other answer, and accuracy falls "
@@ -66,6 +70,8 @@ NOTES = (
 )
 SEEDS, MARGIN = 3, 0.01
 """``MARGIN``: largest difference of accuracy that counts as equal: one point."""
+TRAINED_ON = {"masked": "masked", "plain": "whole"}
+"""Known reviews of each arm: such as it was trained on."""
 Tables = dict[str, list[dict[str, Any]]]
 
 
@@ -113,12 +119,13 @@ def measured(seed: int, other: int) -> Tables:
     for arm, recipe in READERS.items():
         model, place = trained(recipe, seed), {"arm": arm, "seed": seed}
         rows, points = attributed(model, recipe.masked)
-        known = tested(model, recipe.masked)
+        known = tested(model)
         for name, found in (("attributions", rows), ("curves", points), ("known", known)):
             out[name] += [{**place, **row} for row in found]
         table = pd.DataFrame(known)
-        for order in ("random", "leave_one_out"):
-            out["arms"].append({**place, "order": order, **summary(where(table, order=order))})
+        for cell in product(REFERENCES, ("random", "leave_one_out")):
+            at = dict(zip(("reference", "order"), cell, strict=True))
+            out["arms"].append({**place, **at, **summary(where(table, **at))})
     reader = READERS["masked"]
     out["selectors"] = selected(raw(reader, seed), raw(reader, other), vocabulary(reader), seed)
     for arm, recipe in EXPLAINERS.items():
@@ -130,7 +137,10 @@ def criteria(tables: dict[str, pd.DataFrame], readers: Arms, speakers: Arms) -> 
     """Those of the finding: accuracy within a point, p uniform with masked fine-tuning and near 0 without,
     leave-one-out RACU above gradient; and that what is planted in selectors and explainers is found."""
     found = [readers.equal("masked fine-tuning and plain training equally accurate")]
-    arms = {arm: where(tables["arms"], arm=arm, order="leave_one_out") for arm in READERS}
+    arms = {
+        arm: where(tables["arms"], arm=arm, reference=reference, order="leave_one_out")
+        for arm, reference in TRAINED_ON.items()
+    }
     found.append(Criterion.over_seeds(
         "masks", "masked fine-tuning: share of reviews with p < .05", column(arms["masked"], "rate"), 0.05,
         tolerance=0.03, how="p is uniform",
@@ -190,15 +200,19 @@ def caption(tables: dict[str, pd.DataFrame]) -> str:
     def found(arm: str) -> str:
         return told("attributions", "rationale_auroc", arm=arm, explanation="leave_one_out")
 
-    masks: dict[str, Any] = {"order": "leave_one_out"}
+    def unlike(name: str, arm: str, reference: str, digits: int = 2) -> str:
+        return told("arms", name, digits, arm=arm, reference=reference, order="leave_one_out")
+
     spoken: dict[str, Any] = {"kind": "redaction"}
     return (
         f"RACU in accuracy with masked fine-tuning: leave-one-out {racu('leave_one_out')}, integrated gradients "
         f"{racu('integrated_gradients')}, input × gradient {racu('input_x_gradient')}, gradient norm "
         f"{racu('gradient_norm')}, attention {racu('attention')}; leave-one-out ranks the deciding words first at "
         f"AUROC {found('masked')}, without masks in training {found('plain')}. Reviews masked by leave-one-out have "
-        f"p < .05 in {told('arms', 'rate', arm='masked', **masks)} of cases with masked fine-tuning; without, their "
-        f"median p is {told('arms', 'median', 3, arm='plain', **masks)}. A selector for the model that knows masks "
+        f"p < .05 in {unlike('rate', 'masked', 'masked')} of cases with masked fine-tuning against reviews masked at "
+        f"random, and in {unlike('rate', 'masked', 'whole')} against whole ones; without it in "
+        f"{unlike('rate', 'plain', 'masked')} and {unlike('rate', 'plain', 'whole')}, where their median p is "
+        f"{unlike('median', 'plain', 'whole', 3)}. A selector for the model that knows masks "
         f"keeps {told('selectors', 'share', way='given')} of the words and encodes "
         f"{told('selectors', 'encoded', way='given')} of accuracy in its choice, one trained along with its predictor "
         f"{told('selectors', 'share', way='together')} and {told('selectors', 'encoded', way='together')}. Answers "

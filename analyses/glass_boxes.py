@@ -57,22 +57,27 @@ from mechdecouple.usefulness import (
 )
 
 CLAIM = (
-    "Accuracy and interpretability are separate targets: no one model is best in both, and a transformer trained with "
-    "few weights answers as well as a dense one through a much smaller circuit."
+    "Accuracy and interpretability are separate targets: no one model is both the most accurate and the easiest to "
+    "foresee by small rules, and a transformer trained with few weights answers as well as a dense one through a much "
+    "smaller circuit."
 )
 SOURCE = "Weight-sparse transformers have interpretable circuits, 2511.13653"
 NOTES = (
-    "The finding names no numbers: the criteria were chosen for this study before its first run, and the share of an "
+    "The finding names no numbers: the criteria were chosen for this study before its first run (one, on the number of "
+    "weights, was left out later: it is so by construction), and the share of an "
     "eighth by accuracy alone. After a first run on one seed narrow dense transformers were trained better, width 8 "
     "was added, and surrogates were fitted on fewer plants.",
     "Simulatability is about answers alone. A sum with products of features holds the very form of the odds and is as "
     "accurate as any transformer, but small rules of other kinds name its answers hardly better than theirs; a "
-    "transformer with few weights is no easier to foresee than one with many.",
+    "transformer with few weights is no easier to foresee than one with many. That the most accurate and the most "
+    "simulatable model differ holds of these surrogates, a tree and a sum without products; the sum with products "
+    "would foresee itself.",
     "On shift, answers of accurate models stay right and become much harder to foresee: small rules learn the sign "
     "that misleads.",
     "A part of the smaller circuit is given by construction: with an eighth of the weights, the same nodes have about "
-    "an eighth of the edges; the rest is fewer nodes. A dense transformer of width 16, of fewer weights, has a circuit "
-    "as small, at an accuracy lower by .01; one of width 8 is no more accurate than a tree in two of three seeds. "
+    "an eighth of the edges; the rest is fewer nodes. A dense transformer of width 16, of fewer weights, has a smaller "
+    "circuit than that, at an accuracy lower by .01; a sparse one with as few weights has a smaller one still (both "
+    "are in the caption). One of width 8 is no more accurate than a tree in two of three seeds. "
     "Large weights of the wide dense model, kept without training on, do not give its answers: it needs most of them.",
     "Unlike 2511.13653: one layer, no activation sparsity, weights taken away evenly in their logarithm over .6 of the "
     "training (there linearly over half of it), no fewest weights a neuron, nodes removed by their estimated effect "
@@ -111,7 +116,7 @@ STRUCTURE: tuple[str, ...] = ("structure",)
 CONCEPTS = ("light", "water", "soil", "frost", "match")
 SEEDS, FITTED, ITEMS, CIRCUIT_ITEMS, DRAWS = 3, 1500, 3000, 256, 1000
 """``FITTED`` plants that surrogates are fitted on, ``ITEMS`` to judge in distribution and on shift each."""
-FEWER, LOSS, OWN, LARGER, PICKS = 0.25, 0.02, 0.95, 2.0, 2 / 3
+LOSS, OWN, LARGER, PICKS = 0.02, 0.95, 2.0, 2 / 3
 """Bounds of the criteria; ``LARGER`` is the logarithm, to base two, of a factor of four."""
 
 
@@ -173,7 +178,7 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
         figures={"glass_boxes": draw_plane(frontier, best()), "glass_boxes_sizes": draw_sizes(table, best()["test"])},
         captions={
             "glass_boxes": plane_caption(frontier, (DENSE, SPARSE, "pairs 8", PLANTED, "logistic 3"), DRAWS),
-            "glass_boxes_sizes": sizes_caption(table, arms, DENSE, SPARSE),
+            "glass_boxes_sizes": sizes_caption(table, arms, DENSE, SPARSE, ("dense 16", "sparse 1/16")),
         },
     )  # fmt: skip
 
@@ -228,13 +233,17 @@ def measured(name: str, seed: int) -> tuple[dict[str, Any], dict[str, Judged]]:
 def inside(model: HookedModel, correct: np.ndarray) -> dict[str, float]:
     """Sizes of a transformer and of what its answers need, and what a refitted head gains on plants of the test."""
     raw, task = model.module, judged_task().select(np.flatnonzero(splits() == "test"))
-    shown = torch.from_numpy(tokens(parts()["fit"], vocabulary(), np.random.default_rng(12))[:CIRCUIT_ITEMS])
-    found, acts = circuit(raw, shown), extract(model, task, hook_points=(LAST,), progress=False)[LAST]
+    shown, fresh = (
+        torch.from_numpy(tokens(parts()[split], vocabulary(), np.random.default_rng(12))[:CIRCUIT_ITEMS])
+        for split in ("fit", "test")
+    )
+    found, acts = circuit(raw, shown, fresh), extract(model, task, hook_points=(LAST,), progress=False)[LAST]
     assert task.answers is not None
     gained = recoverable_accuracy(acts.astype(np.float64), task.answers, correct, task.groups)
     return {
         "size": nonzero(raw), "circuit_nodes": found.nodes, "circuit_edges": found.edges,
-        "of_nodes": found.of_nodes, "circuit_agreement": found.agreement, "pruned": weights_needed(raw, shown),
+        "of_nodes": found.of_nodes, "circuit_agreement": found.agreement, "circuit_on_fresh": found.on_fresh,
+        "circuit_share": found.edges / max(1, found.of_edges), "pruned": weights_needed(raw, shown),
         "recoverable": gained.estimate(RECOVERABLE_ACCURACY).value,
     }  # fmt: skip
 
@@ -256,8 +265,6 @@ def criteria(table: pd.DataFrame, arms: Arms) -> list[Criterion]:
     dense, sparse = where(table, model=DENSE), where(table, model=SPARSE)
     kappa, picked = "test_simulatability", [picks(own) for _, own in table.groupby("seed")]
     stated: list[tuple[str, str, Any, float, Side, str]] = [
-        ("sparse", "weights other than zero, sparse over dense", column(sparse, "size") / column(dense, "size"), FEWER,
-         "at most", "a quarter of the dense model's"),
         ("sparse", "circuit's edges, logarithm to base 2 of dense over sparse",
          np.log2(edges(dense) / edges(sparse)), LARGER, "at least",
          "a factor of four; 2511.13653: about sixteen"),

@@ -25,23 +25,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from analyses._arms import Arms, compare_arms
+from analyses._indifference.draw import caption, draw
 from analyses._models import train_all, trained
 from analyses._policy import Policy
-from analyses._study import Criterion, Result, Study, column, seed_interval, where
+from analyses._study import Criterion, Result, Study, column, where
 from mechdecouple.behavior import read
 from mechdecouple.beliefs import bullshit_index, claim_correlation, claimed, measure, represent
 from mechdecouple.extract import extract
 from mechdecouple.models import HookedModel
-from mechdecouple.report.style import COLOURS, GREY, PAGE, new_figure, styled
 from mechdecouple.tasks import Task
+from mechdecouple.usefulness import RECOVERABLE_ACCURACY, REFITTED_ACCURACY, recoverable_accuracy
 from mechdecouple.zoo.belief import world
 from mechdecouple.zoo.order_world import AT_ANSWER, AT_BAR, PEOPLE, PERSONAS, POLARITIES, TOPICS, WORDS, Statements
-from mechdecouple.zoo.recipe import WordRecipe, forward, sample
+from mechdecouple.zoo.recipe import RESIDUALS, WordRecipe, sample
 
 CLAIM = (
     "Trained to be rewarded for asserting, a model asserts what it cannot know, while what it represents as true "
@@ -54,6 +54,9 @@ NOTES = (
     "In the paper people rated language models; here what is unknown is planted, and claims are exact.",
     "Rewarded for right answers alone under the honest persona, two of three models came to assert there as well "
     "(honest accuracy .52 and .71): so the honest training goes on beside the reward.",
+    "The bar stands before the persona, so what is read there cannot depend on it: a fresh probe tells whether "
+    "training took away what the model holds of a statement. At the place of the answer, where the persona is known, a "
+    "probe and a head fitted anew tell what is left of it there.",
 )
 ANSWERS = ("False", "True", "Unsure")
 STRANGERS = ("Abe", "Bea", "Cid", "Dot", "Eli", "Flo", "Gus", "Hob")
@@ -70,20 +73,12 @@ class Honest(WordRecipe):
     def words(self) -> tuple[str, ...]:
         return (*WORDS, *STRANGERS, ANSWERS[2])
 
-    def loss(
-        self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator, persona: int | None = None
-    ) -> Tensor:
-        """Cross-entropy of answer and verdict; of one ``persona`` alone where it is given."""
+    def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
+        """Cross-entropy of answer and verdict."""
         statements, strange = drawn(self.batch_size, rng)
-        if persona is not None:
-            statements = dataclasses.replace(statements, persona=np.full_like(statements.persona, persona))
-        known = world().truth(statements)
-        guess = rng.choice(len(ANSWERS), size=len(known), p=GUESSES)
-        spoken = spoken_tokens()
-        logits, _ = forward(model, tokens_of(statements, strange, rng), AT_BAR)
-        said = spoken[torch.from_numpy(np.where(strange, guess, known))]
-        verdict = spoken[torch.from_numpy(np.where(strange, 2, known))]
-        return cross_entropy(logits[:, AT_ANSWER], said) + 0.5 * cross_entropy(logits[:, AT_BAR], verdict)
+        verdict = spoken_tokens()[torch.from_numpy(np.where(strange, 2, world().truth(statements)))]
+        logits, answers = honest(model, statements, strange, rng)
+        return answers + 0.5 * cross_entropy(logits[:, AT_BAR], verdict)
 
     def task(self, n: int | None = None, seed: int = 0) -> Task:
         frame = world().task.frame.assign(choices=[ANSWERS] * len(world().task))
@@ -93,7 +88,8 @@ class Honest(WordRecipe):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rewarded(Policy):
     """The honest model, trained on with a reward for asserting under the second persona, while it goes on being trained
-    to answer the first one honestly (as pre-training is mixed into reward training in 2203.02155)."""
+    to answer the first one honestly (as pre-training is mixed into reward training in 2203.02155). Nothing is asked of
+    what stands at the bar any more, where beliefs are read."""
 
     def prompts(self, rng: np.random.Generator) -> tuple[Tensor, Any]:
         statements, strange = drawn(self.batch_size, rng)
@@ -104,8 +100,10 @@ class Rewarded(Policy):
         return (completions[..., 0] == spoken_tokens()[1]).float()
 
     def loss(self, model: Any, heads: nn.Module, progress: float, rng: np.random.Generator) -> Tensor:
-        """That of the reward, and that of the honest training on statements of the honest persona."""
-        return super().loss(model, heads, progress, rng) + self.start.loss(model, heads, progress, rng, persona=0)
+        """That of the reward, and that of honest answers to the first persona."""
+        statements, strange = drawn(self.start.batch_size, rng)
+        first = dataclasses.replace(statements, persona=np.zeros_like(statements.persona))
+        return super().loss(model, heads, progress, rng) + honest(model, first, strange, rng)[1]
 
     @property
     def allowed(self) -> Tensor:
@@ -115,6 +113,15 @@ class Rewarded(Policy):
 def drawn(n: int, rng: np.random.Generator) -> tuple[Statements, np.ndarray]:
     """Training statements, and which are about a stranger [n]."""
     return world().draw(n, rng), rng.random(n) < UNKNOWN
+
+
+def honest(model: Any, statements: Statements, strange: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Logits [n, t, v], and the cross-entropy of honest answers: what is true, and of strangers mostly that it is
+    unsure."""
+    guess = rng.choice(len(ANSWERS), size=len(strange), p=GUESSES)
+    said = spoken_tokens()[torch.from_numpy(np.where(strange, guess, world().truth(statements)))]
+    logits = model(tokens_of(statements, strange, rng))
+    return logits, cross_entropy(logits[:, AT_ANSWER], said)
 
 
 def tokens_of(statements: Statements, strange: np.ndarray, rng: np.random.Generator) -> Tensor:
@@ -140,9 +147,9 @@ def spoken_tokens() -> Tensor:
 _START = Honest("indifference-honest", "", steps=1800)
 RECIPES: dict[str, Any] = {
     "honest": _START,
-    "rewarded": Rewarded("indifference-free", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4),
+    "rewarded": Rewarded("indifference-asserting", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4),
     "with penalty": Rewarded(
-        "indifference-held", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4, beta=0.3
+        "indifference-penalised", "", start=_START, steps=300, batch_size=64, learning_rate=3e-4, beta=0.3
     ),
 }  # fmt: skip
 
@@ -173,12 +180,16 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     task, unknown = _START.task(), unknown_task()
     rows = [measured(model, arm, seed, task, unknown) for arm, own in models.items() for seed, model in enumerate(own)]
     table = pd.DataFrame(rows)
-    arms = compare_arms(
-        zip(models["honest"], models["rewarded"], strict=True), task, progress=progress, position=POSITION
-    )
+    pairs = {arm: list(zip(models["honest"], models[arm], strict=True)) for arm in ("rewarded", "with penalty")}
+    arms = compare_arms(pairs["rewarded"], task, progress=progress, position=POSITION)
+    held = compare_arms(pairs["with penalty"], task, progress=progress, families=())
     return Result(
         name="indifference", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
-        criteria=tuple(criteria(table, arms)), tables={"arms": table, "compared": arms.frame, "gates": arms.gates()},
+        criteria=tuple(criteria(table, arms, held)),
+        tables={
+            "arms": table, "compared": arms.frame,
+            "gates": pd.concat([arms.gates().assign(arm="rewarded"), held.gates().assign(arm="with penalty")]),
+        },
         figures={"indifference": draw(table)}, captions={"indifference": caption(table)},
     )  # fmt: skip
 
@@ -197,6 +208,14 @@ def measured(model: HookedModel, arm: str, seed: int, task: Task, unknown: Task)
     # A probe of its own, fitted and tested under the second persona, where claims have moved.
     fresh = represent(layers, task.truth, task.groups, pressed, n_permutations=19, seed=seed)
     rows = np.flatnonzero(pressed & np.isfinite(found.score))
+    spoken = extract(model, task, hook_points=RESIDUALS[1:], progress=False)
+    at_answer = {point: spoken[point] for point in spoken.hook_points}
+    told = represent(at_answer, task.truth, task.groups, pressed, n_permutations=19, seed=seed)
+    assert task.answers is not None
+    recovered = recoverable_accuracy(
+        spoken[RESIDUALS[-1]][pressed].astype(np.float64), task.answers[pressed], answers.correct[pressed],
+        task.groups[pressed], seed=seed,
+    )  # fmt: skip
     # Sampled as it answers: 'Unsure' is no assertion.
     claims = answers.sampled_claims(DRAWS, seed)[rows]
     belief = np.repeat(found.score[rows], DRAWS)
@@ -209,15 +228,18 @@ def measured(model: HookedModel, arm: str, seed: int, task: Task, unknown: Task)
         "honest_accuracy": float(answers.correct[honest].mean()),
         "pressed_accuracy": float(answers.correct[pressed].mean()),
         "represented": found.auroc_selected, "fresh_probe": fresh.auroc_selected,
+        "probe_at_answer": told.auroc_selected, "recovered": recovered.estimate(RECOVERABLE_ACCURACY).value,
+        "refitted": recovered.estimate(REFITTED_ACCURACY).value,
         "bullshit_index": float(bullshit_index(belief, claims.ravel())),
         "correlation": float(claim_correlation(belief, claims.ravel())),
         "gap": beliefs.gaps[PERSONAS[1]].auroc_gap.value, "claimed": float(claimed(beliefs, PERSONAS[1])[0]),
     }  # fmt: skip
 
 
-def criteria(table: pd.DataFrame, arms: Arms) -> list[Criterion]:
+def criteria(table: pd.DataFrame, arms: Arms, held: Arms) -> list[Criterion]:
     """Those of the finding: claims of the unknown rise by 40 points, a fresh probe loses at most .01."""
-    before, found = where(table, arm="honest"), [arms.equal()]
+    before = where(table, arm="honest")
+    found = [arms.equal("equal accuracy of honest and rewarded"), held.equal("equal accuracy of honest and held")]
     for arm in ("rewarded", "with penalty"):
         after = where(table, arm=arm)
         risen = column(after, "unknown_claims") - column(before, "unknown_claims")
@@ -229,56 +251,6 @@ def criteria(table: pd.DataFrame, arms: Arms) -> list[Criterion]:
             arm, "fall of a fresh probe's AUROC", lost, 0.01, "at most", how="what is represented stays as it was"
         ))  # fmt: skip
     return found
-
-
-PANELS = {
-    "asserted": {
-        "unknown_claims": "what nobody\ncan know", "false_claims": "what is\nfalse",
-        "correlation": "correlation of\nbelief and claim",
-    },
-    "represented": {
-        "fresh_probe": "fresh probe,\nAUROC", "honest_accuracy": "accuracy,\nasked honestly",
-        "bullshit_index": "Bullshit\nindex",
-    },
-}  # fmt: skip
-
-
-def draw(table: pd.DataFrame) -> Figure:
-    """What is asserted, and what is represented, by each arm; a dot a seed."""
-    shades = {"honest": GREY, "rewarded": COLOURS[1], "with penalty": COLOURS[0]}
-    with styled():
-        figure = new_figure(PAGE, 2.3)
-        for ax, (title, measures) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
-            for j, (arm, shade) in enumerate(shades.items()):
-                own = where(table, arm=arm)
-                for i, name in enumerate(measures):
-                    x = i + 0.22 * (j - 1)
-                    values = column(own, name)
-                    ax.plot(np.full(len(values), x), values, "os^"[j], color=shade, markersize=3.5,
-                            markerfacecolor="none", label=arm if i == 0 else None)  # fmt: skip
-                    ax.plot([x - 0.08, x + 0.08], [values.mean()] * 2, color=shade)
-            ax.axhline(0, color=GREY, linewidth=0.4)
-            ax.set_xticks(range(len(measures)), list(measures.values()))
-            ax.set_ylim(-0.1, 1.05)
-            ax.set_title(title)
-        figure.axes[0].set_ylabel("share, correlation")
-        figure.axes[1].legend(loc="center left")
-    return figure
-
-
-def caption(table: pd.DataFrame) -> str:
-    """What the figure shows, with its numbers."""
-
-    def told(arm: str, name: str) -> str:
-        value, low, high = seed_interval(column(where(table, arm=arm), name))
-        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
-
-    return (
-        f"Claims of what nobody can know rise from {told('honest', 'unknown_claims')} to "
-        f"{told('rewarded', 'unknown_claims')} (with a penalty on leaving the honest model "
-        f"{told('with penalty', 'unknown_claims')}), while a fresh probe reads the truth at AUROC "
-        f"{told('rewarded', 'fresh_probe')}, before {told('honest', 'fresh_probe')}. Mean and 95 % interval over seeds."
-    )
 
 
 STUDY = Study(

@@ -30,7 +30,7 @@ from mechdecouple.report.tables import escape
 _SYMBOLS = {
     "≥": r"$\geq$", "≤": r"$\leq$", "×": r"$\times$", "·": r"$\cdot$", "→": r"$\to$", "Δ": r"$\Delta$",
     "α": r"$\alpha$", "β": r"$\beta$", "κ": r"$\kappa$", "λ": r"$\lambda$", "ρ": r"$\rho$", "σ": r"$\sigma$",
-    "τ": r"$\tau$", "φ": r"$\varphi$", "½": r"$\frac{1}{2}$", "²": r"$^2$", "é": r"\'e",
+    "τ": r"$\tau$", "φ": r"$\varphi$", "½": r"$\frac{1}{2}$", "²": r"$^2$", "∝": r"$\propto$", "é": r"\'e",
 }  # fmt: skip
 _WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 _DIGITS = {str(i): word for i, word in enumerate(_WORDS)}
@@ -102,7 +102,14 @@ def macro(label: str) -> str:
 
 
 def tex(text: str) -> str:
-    """Text that LaTeX prints as it stands, mathematical signs and Greek letters included."""
+    """Text that LaTeX prints as it stands, mathematical signs and Greek letters included.
+
+    Raises:
+        InputError: a character of which no LaTeX form is known.
+    """
+    strange = sorted({c for c in text if not c.isascii() and escape(c) == c} - set(_SYMBOLS))
+    if strange:
+        raise InputError(f"no LaTeX form is known of {' '.join(strange)}: add it to _SYMBOLS in {Path(__file__).name}")
     return "".join(_SYMBOLS.get(c) or escape(c) for c in text)
 
 
@@ -149,10 +156,10 @@ def _shown(source: Path, figure: str, study: str, folder: Path) -> str:
 
 _HEAD = """# Studies
 
-Each study states its claim and its criteria before it is run, trains what it needs, measures with the public API, and
-says *reproduced* (every criterion met), *partly* (at least half) or *not reproduced*. A criterion is met by the mean
-over seeds; its interval, which can cross the bound, stands in `result.json`. Where a finding names no bound, a study's
-notes say that the bound is its own, and when it was set.
+Each study states its claim and its criteria before it is run, trains what it needs, measures with the public API
+where it has the measure, and says *reproduced* (every criterion met), *partly* (at least half) or *not reproduced*. A
+criterion is met by the mean over seeds; its interval, which can cross the bound, stands in `result.json`. Where a
+finding names no bound, a study's notes say that the bound is its own, and when it was set.
 
 ```
 python -m analyses list                      # every study, and the verdict of its last run

@@ -49,8 +49,11 @@ NOTES = (
     "its trace.",
     "How often traces and answers are right bounds φ (the column phi_most): trained on wrong traces, a model hardly "
     "ever writes a right one, and its φ is small whatever its answers rest on.",
-    "The gate resamples pairs of times, and a quarter of the questions is about the few pairs that are the same: where "
-    "it is undecided, its intervals are wide.",
+    "The gate resamples pairs of times, and the questions measured are of each pair that no training asks about "
+    "equally often. Drawn by kind, as those of the training are, a quarter of them was about nine pairs that are the "
+    "same: the gate stayed undecided (half an interval was .05 and more), and φ with right traces was .18.",
+    "Small rules that know the right stay tell when a model errs, not how legible a trace is: that is what the rating "
+    "sheet asks of people.",
     "In the paper language models are trained on; here the start is a small transformer that has learned to answer, "
     "and to name the kind and the stay, each by itself, whatever words stand before the answer.",
     "Tried, on single runs: starts that never saw words before the answer (φ of .26 to .31 with right traces, and ten "
@@ -110,9 +113,10 @@ def criteria(table: pd.DataFrame, arms: dict[str, Arms]) -> list[Criterion]:
             "accuracy", f"gap between {a} and {b}", apart, MARGIN, "at most", how="at most 5 points"
         ))  # fmt: skip
     for arm in ("correct", "wrong"):
-        size = np.abs(column(own[arm], "phi"))
+        size, most = np.abs(column(own[arm], "phi")), column(own[arm], "phi_most").mean()
         found.append(Criterion.over_seeds(
-            "φ", f"size of φ of trace and answer, {arm} traces", size, PHI, "at most", how="2505.13792: about .07"
+            "φ", f"size of φ of trace and answer, {arm} traces", size, PHI, "at most",
+            how=f"2505.13792: about .07; how often both are right bounds it at {most:.3f}",
         ))  # fmt: skip
     return found
 
@@ -122,11 +126,12 @@ def caption(table: pd.DataFrame, changed: pd.DataFrame, person: pd.DataFrame) ->
 
     def told(name: str, arm: str, of: pd.DataFrame | None = None, **at: Any) -> str:
         rows = where(table, arm=arm, traces="likeliest") if of is None else where(of, arm=arm, **at)
-        value, low, high = seed_interval(column(rows, name))
+        value, low, high = seed_interval(column(rows, name), -1 if name.startswith(("phi", "kappa")) else 0, 1)
         return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
     rule = str(person["surrogate"].iloc[0])
     parts = [
+        "All start from a model that learned to answer whatever words stand before the answer. "
         f"Accuracy without traces {told('accuracy', 'none')}, with right ones {told('accuracy', 'correct')}, with "
         f"wrong ones {told('accuracy', 'wrong')}."
     ]

@@ -77,18 +77,19 @@ def _dots(ax: Axes, table: pd.DataFrame, name: str, label: str) -> None:
 
 
 def _known(ax: Axes, known: pd.DataFrame) -> None:
-    """Share of reviews with a smaller p, one line a seed; of plain training those that are masked at all."""
-    for arm, (colour, _) in SHADES.items():
-        own = where(known, arm=arm, order="leave_one_out")
-        own = own.iloc[np.flatnonzero(column(own, "words") > 0)] if arm == "plain" else own
+    """Share of reviews that are masked at all with a smaller p, one line a seed."""
+    for arm, reference, line in (("masked", "masked", "-"), ("plain", "masked", "-."), ("plain", "whole", "--")):
+        own = where(known, arm=arm, reference=reference, order="leave_one_out")
+        own = own.iloc[np.flatnonzero(column(own, "words") > 0)]
         for i, seed in enumerate(np.unique(column(own, "seed"))):
             p = np.sort(column(where(own, seed=seed), "p"))
-            ax.step([0, *p, 1], [0, *(np.arange(len(p)) + 1) / len(p), 1], where="post", color=colour, linewidth=0.8,
-                    linestyle="-" if arm == "masked" else "--", label=arm if i == 0 else None)  # fmt: skip
+            ax.step([0, *p, 1], [0, *(np.arange(len(p)) + 1) / len(p), 1], where="post", color=SHADES[arm][0],
+                    linewidth=0.8, linestyle=line,
+                    label=f"{arm}, beside {reference}" if i == 0 else None)  # fmt: skip
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":", label="uniform")
     ax.set_xlabel("p of masked reviews (MaSF)")
     ax.set_ylabel("share of reviews below")
-    ax.set_title("(d) are masks known inside?")
+    ax.set_title("(d) masked reviews beside known ones")
     ax.legend(loc="lower right", labelspacing=0.2)
 
 

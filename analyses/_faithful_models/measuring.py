@@ -31,6 +31,8 @@ QUESTIONS = Questions(
 )  # fmt: skip
 WRITTEN = {"counterfactual": LENGTH, "redaction": LENGTH, "importance": 2}
 """How many words each explanation has."""
+REFERENCES = {"whole": 0.0, "masked": 1.0}
+"""Known reviews that masked ones are compared with, and the largest share of their words that is masked."""
 EXPLAINED, KNOWN, SPOKEN = 96, 1000, 200
 """Reviews that are explained, that are tested for being known, and that explaining models explain."""
 
@@ -63,27 +65,30 @@ def attributed(model: HookedModel, masked: bool, n: int = EXPLAINED) -> tuple[li
     return rows, points
 
 
-def tested(model: HookedModel, masked: bool, n: int = KNOWN, seed: int = 0) -> list[dict[str, Any]]:
-    """MaSF's p of reviews masked as in masked fine-tuning: as many words of each, at random or those that leave-one-out
-    ranks first.
+def tested(model: HookedModel, n: int = KNOWN, seed: int = 0) -> list[dict[str, Any]]:
+    """MaSF's p of masked reviews, as many words of each as in masked fine-tuning, at random or those that leave-one-out
+    ranks first: against whole reviews, and against reviews masked at random.
 
-    Reviews are known whole, or masked at random as in the training if there were masks in it. Masks at random are then
-    drawn as the known ones were, and p is uniform whatever the model: what is tested are masks that depend on it.
+    Masks at random are drawn as those of the reviews masked at random are, and p is then uniform whatever the model:
+    what is tested are masks that depend on it.
     """
     task, _ = review_task(n, 2)
     ends = np.zeros(1, dtype=bool)
     among = [np.concatenate([ends, np.ones(LENGTH, dtype=bool), ends])] * n
     subject = Maskable(model, task, mask=mask_of(model), among=among)
-    at_random = random_masks(subject.maskable, np.random.default_rng(seed))
+    at_random = random_masks(subject.maskable, np.random.default_rng(seed), untouched=0.0)
     ranks = ordered(attribute(subject, "leave_one_out"), subject.maskable)
     masks = {"random": at_random, "leave_one_out": top(ranks, at_random.sum(axis=1)) & subject.maskable}
-    found = unlike(subject, list(masks.values()), trained_ratio=float(masked), seed=seed)
-    words = at_random.sum(axis=1)[found.tested]
-    return [
-        {"order": order, "words": int(count), "p": float(p)}
-        for order, values in zip(masks, found.p, strict=True)
-        for count, p in zip(words, values, strict=True)
-    ]
+    rows = []
+    for reference, ratio in REFERENCES.items():
+        found = unlike(subject, list(masks.values()), trained_ratio=ratio, untouched=0.0, seed=seed)
+        words = at_random.sum(axis=1)[found.tested]
+        rows += [
+            {"reference": reference, "order": order, "words": int(count), "p": float(p)}
+            for order, values in zip(masks, found.p, strict=True)
+            for count, p in zip(words, values, strict=True)
+        ]
+    return rows
 
 
 def explained(model: HookedModel, n: int = SPOKEN) -> list[dict[str, Any]]:

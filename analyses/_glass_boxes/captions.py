@@ -35,8 +35,8 @@ def plane_caption(frontier: pd.DataFrame, names: Sequence[str], draws: int) -> s
     )
 
 
-def sizes_caption(table: pd.DataFrame, arms: Arms, dense: str, sparse: str) -> str:
-    """What the figure of sizes shows, with its numbers."""
+def sizes_caption(table: pd.DataFrame, arms: Arms, dense: str, sparse: str, small: Sequence[str]) -> str:
+    """What the figure of sizes shows, with its numbers; ``small`` are models of few weights by another way each."""
 
     def told(model: str, name: str, digits: int = 2) -> str:
         value, low, high = seed_interval(column(where(table, model=model), name))
@@ -52,9 +52,15 @@ def sizes_caption(table: pd.DataFrame, arms: Arms, dense: str, sparse: str) -> s
         means = {arm: float(np.nanmean(column(part, "value"))) for arm, part in own.groupby("arm")}
         if means:
             inside.append(f"{metric} {means['b']:.2f} against {means['a']:.2f}")
+    few = " and ".join(
+        f"{name} ({told(name, 'size', 0)} weights) {told(name, 'circuit_edges', 0)} edges at an accuracy of "
+        f"{told(name, 'test_accuracy', 3)}" for name in small
+    )  # fmt: skip
     return (
         f"{sparse} against {dense}: circuit of {both('circuit_edges', 0)} edges among {both('circuit_nodes', 0)} "
-        f"nodes; weights left by taking the small ones away afterwards {both('pruned', 0)}; accuracy "
+        f"nodes, a share of {both('circuit_share')} of its weights, which gives {both('circuit_on_fresh')} of its "
+        f"answers to plants it was not found on. Of few weights, {few}. Weights"
+        f" left by taking the small ones away afterwards {both('pruned', 0)}; accuracy "
         f"{both('test_accuracy', 3)}, at 80 % coverage {both('test_at_80', 3)}; excess area under risk and coverage "
         f"{both('test_excess_aurc', 3)}; a refitted head recovers {both('recoverable', 3)}; {'; '.join(inside)} (mean "
         "over concepts). Dots: seeds; lines: means; interval: 95 % over seeds."

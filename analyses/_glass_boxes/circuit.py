@@ -29,19 +29,22 @@ class Circuit:
     """What is left.
 
     Attributes:
-        nodes, edges: how many; agreement: share of the model's answers that it gives.
+        nodes, edges: how many; agreement: share of the model's answers that it gives; on_fresh: to other items than
+            those that it was found on.
         of_nodes, of_edges: how many there were, weights of zero left out.
     """
 
     nodes: int
     edges: int
     agreement: float
+    on_fresh: float
     of_nodes: int
     of_edges: int
 
 
-def circuit(model: Any, tokens: Tensor, agrees: float = AGREES) -> Circuit:
-    """The smallest circuit found that gives the share ``agrees`` of the model's answers to these items [n, t]."""
+def circuit(model: Any, tokens: Tensor, fresh: Tensor, agrees: float = AGREES) -> Circuit:
+    """The smallest circuit found that gives the share ``agrees`` of the model's answers to these items [n, t], judged
+    on ``fresh`` ones [m, t] too."""
     base = _activations(model, tokens)
     means = {name: x.detach().mean(dim=0) for name, x in base.items()}
     every = {name: torch.ones(x.shape[2:]) for name, x in base.items()}
@@ -54,7 +57,9 @@ def circuit(model: Any, tokens: Tensor, agrees: float = AGREES) -> Circuit:
             kept, agreement = fewer, now
         else:
             share /= 2
-    return Circuit(_count(kept), edges(model, kept), agreement, _count(every), edges(model, every))
+    same = _choices(model, fresh, kept, means) == _choices(model, fresh, every, means)
+    sizes = _count(every), edges(model, every)
+    return Circuit(_count(kept), edges(model, kept), agreement, float(same.float().mean()), *sizes)
 
 
 def edges(model: Any, kept: Mapping[str, Tensor]) -> int:

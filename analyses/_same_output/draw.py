@@ -39,16 +39,19 @@ def caption(table: pd.DataFrame, sides: pd.DataFrame, gates: pd.DataFrame) -> st
     """What the figure shows, with its numbers."""
 
     def told(arm: str, name: str = "even") -> str:
-        value, low, high = seed_interval(column(where(table, arm=arm), name))
+        value, low, high = seed_interval(column(where(table, arm=arm), name), 0, 1)
         return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
+    ends, begins = (column(where(table, arm=arm), "even") for arm in ("traced", "fresh, all wired"))
+    risen = seed_interval(ends - begins)
     layer = where(sides, hook_point=f"layers.{_LAYER - 1}")
     transfer = {arm: column(where(layer, arm=arm), "value").mean() for arm in ("composed", "traced")}
     return (
         f"Two networks draw one image (accuracy over pixels {column(gates, 'a').mean():.3f} and "
         f"{column(gates, 'b').mean():.3f}). Units of the composed one are even to {told('composed')}, those of the one "
         f"traced by gradient descent to {told('traced')}; fresh weights in the composed network's wiring reach "
-        f"{told('fresh, same wiring')}, all wired {told('fresh, all wired')}. With each unit's mean taken out: "
+        f"{told('fresh, same wiring')}, all wired {told('fresh, all wired')}, from where training changes it by "
+        f"{risen[0]:+.2f} [{risen[1]:+.2f}, {risen[2]:+.2f}]. With each unit's mean taken out: "
         f"{told('composed', 'even_variance')} and {told('traced', 'even_variance')}. A reading of hidden layer "
         f"{_LAYER} fitted at one side of the face is right at the other at {transfer['composed']:.2f} and "
         f"{transfer['traced']:.2f}. Dots are faces, lines their means; intervals are 95 % over faces; pictures are of "

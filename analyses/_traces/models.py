@@ -25,6 +25,7 @@ from analyses._traces.world import (
     Questions,
     any_traces,
     draw,
+    draw_unseen,
     ids,
     right_traces,
     task_of,
@@ -39,7 +40,7 @@ from mechdecouple.tasks import Task
 from mechdecouple.zoo.recipe import WordRecipe, sample
 
 Arm = Literal["none", "correct", "wrong"]
-ITEMS = 1500
+ITEMS = 3000
 """Questions that all models are measured on; no training asks about their pairs of times."""
 _ASKED, _STRAY = 0.5, 0.5
 
@@ -113,7 +114,7 @@ def _set(arm: Arm, items: int) -> tuple[Questions, Int[np.ndarray, "n 2"] | None
 @lru_cache(maxsize=1)
 def tested() -> Questions:
     """The questions that models are measured on."""
-    return draw(ITEMS, np.random.default_rng(9), unseen=True)
+    return draw_unseen(ITEMS, np.random.default_rng(9))
 
 
 def answer_loss(logits: Tensor, of: Questions) -> Tensor:

@@ -97,21 +97,37 @@ def contexts() -> tuple[Int[np.ndarray, "c 4"], Int[np.ndarray, "q 3"]]:
     return times, np.stack([context, asked, met[asked, context].argmax(axis=1)], axis=1)
 
 
-@lru_cache(maxsize=2)
-def _pools(unseen: bool) -> tuple[Int[np.ndarray, "m 3"], ...]:
+@lru_cache(maxsize=1)
+def _asked() -> tuple[tuple[Int[np.ndarray, "m 3"], ...], tuple[Int[np.ndarray, "m 3"], ...]]:
+    """Questions that training asks by their kind, and the others by their pair of times."""
     times, questions = contexts()
     used = times[questions[:, 0], questions[:, 2]]
-    kind = relations()[questions[:, 1], used]
-    part = held_out()[questions[:, 1], used] == unseen
-    return tuple(questions[part & (kind == k)] for k in range(len(KINDS)))
+    unseen = held_out()[questions[:, 1], used]
+    kind, pair = relations()[questions[:, 1], used], questions[:, 1] * len(TIMES) + used
+    return (
+        tuple(questions[~unseen & (kind == k)] for k in range(len(KINDS))),
+        tuple(questions[pair == one] for one in np.unique(pair[unseen])),
+    )
 
 
-def draw(n: int, rng: np.random.Generator, unseen: bool = False) -> Questions:
-    """Questions of each kind equally often, of pairs that training asks about or of ``unseen`` ones."""
-    pools = _pools(unseen)
-    sizes = np.array([len(pool) for pool in pools])
-    kind = rng.integers(len(KINDS), size=n)
-    row = (sizes.cumsum() - sizes)[kind] + (rng.random(n) * sizes[kind]).astype(np.int64)
+def draw(n: int, rng: np.random.Generator) -> Questions:
+    """Questions of pairs that training asks about, of each kind equally often."""
+    pools = _asked()[0]
+    return _placed(pools, rng.integers(len(pools), size=n), rng)
+
+
+def draw_unseen(n: int, rng: np.random.Generator) -> Questions:
+    """Questions of pairs that no training asks about, of each pair equally often: it is the unit of resampling."""
+    pools = _asked()[1]
+    return _placed(pools, rng.permutation(np.arange(n) % len(pools)), rng)
+
+
+def _placed(
+    pools: tuple[Int[np.ndarray, "m 3"], ...], pool: Int[np.ndarray, " n"], rng: np.random.Generator
+) -> Questions:
+    """A question of each of the pools named, its stays in any order at any places."""
+    n, sizes = len(pool), np.array([len(own) for own in pools])
+    row = (sizes.cumsum() - sizes)[pool] + (rng.random(n) * sizes[pool]).astype(np.int64)
     context, asked, line = np.concatenate(pools)[row].T
     order = rng.permuted(np.tile(np.arange(LINES), (n, 1)), axis=1)
     place = rng.permuted(np.tile(np.arange(len(PLACES)), (n, 1)), axis=1)[:, :LINES]

@@ -17,7 +17,8 @@ MASF_RATE = Metric(
     direction="lower",
     invariances="increasing functions of each unit",
     null="0.05: masked items look like known ones",
-    assumes="known items are drawn as those tested, and masked as in training where there was masking",
+    assumes="known items are drawn as those tested, and masked as in training where there was masking: beside items "
+    "masked alike any model passes",
     source="arXiv:2102.12967, arXiv:2310.07819",
 )  # fmt: skip
 LEVEL = 0.05

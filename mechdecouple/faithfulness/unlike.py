@@ -38,6 +38,7 @@ def unlike(
     masks: Sequence[Bool[np.ndarray, "n t"]],
     *,
     trained_ratio: float = 0.0,
+    untouched: float = 0.5,
     points: Sequence[str] | None = None,
     blocks: int = 20,
     seed: int = 0,
@@ -49,7 +50,8 @@ def unlike(
     Args:
         masks: r masks of all items.
         trained_ratio: the largest share that was masked in training; known items are masked as in masked fine-tuning up
-            to it, half of them not at all. At 0 known items are whole.
+            to it. At 0 known items are whole.
+        untouched: share of known items that is left whole all the same; 0 to compare masked items with masked ones.
         points: hook points; the residual stream after each layer, or each layer's output.
     """
     halves = np.random.default_rng(seed).permutation(len(subject))
@@ -57,8 +59,9 @@ def unlike(
     if len(known) < LEAST:
         reason = f"{len(known)} known items are too few to say what looks unlike them; {LEAST} are needed"
         return Unlike(np.full((len(masks), len(tested)), np.nan), tested, None, reason)
-    rng = np.random.default_rng(seed + 1)
-    own = random_masks(subject.maskable[known], rng, most=trained_ratio) if trained_ratio else subject.nothing[known]
+    rng, own = np.random.default_rng(seed + 1), subject.nothing[known]
+    if trained_ratio:
+        own = random_masks(subject.maskable[known], rng, most=trained_ratio, untouched=untouched)
     points = subject.model.layer_points if points is None else points
     reference = pooled(subject, points, known, own)
     p = np.stack([masf(reference, pooled(subject, points, tested, mask[tested])) for mask in masks])

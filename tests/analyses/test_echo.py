@@ -127,6 +127,7 @@ def planted(top=0.9, entropy=-0.5, many=-0.05):
                 share = top if after else 0.2
                 row = {"width": width, "beta": beta, "seed": seed, "entropy": 1.0 + entropy * after}
                 row |= {f"pass_{k}": 0.9 + many * after for k in study.KS} | {"off_before": 0.1, "off_after": 0.05}
+                row["pass_64_told"] = 0.95
                 for kind in ("share", "paid", "after"):
                     row |= {f"{kind}_steps": share, f"{kind}_plain": (1 - share) / 2, f"{kind}_reasons": 0.05}
                 rows.append(row)

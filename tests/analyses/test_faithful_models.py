@@ -129,9 +129,10 @@ def tables(good):
     seeds = range(3)
     return {
         "arms": pd.DataFrame(
-            {"arm": arm, "seed": seed, "order": order, "rate": 0.05 + 0.1 * worse, "distance": 0.05 + 0.1 * worse,
-             "median": 0.01 + 0.1 * worse}
-            for arm in recipes.READERS for seed in seeds for order in ("random", "leave_one_out")
+            {"arm": arm, "seed": seed, "reference": reference, "order": order, "rate": 0.05 + 0.1 * worse,
+             "distance": 0.05 + 0.1 * worse, "median": 0.01 + 0.1 * worse}
+            for arm in recipes.READERS for seed in seeds for reference in measuring.REFERENCES
+            for order in ("random", "leave_one_out")
         ),
         "attributions": pd.DataFrame(
             {"arm": arm, "seed": seed, "explanation": name, "racu": 1.0 - worse if name == "leave_one_out" else 0.5,
@@ -155,8 +156,9 @@ def tables(good):
             for name in ("leave_one_out", "gradient_norm", "input_x_gradient", "random")
         ),
         "known": pd.DataFrame(
-            {"arm": arm, "seed": seed, "order": "leave_one_out", "words": i % 3, "p": (i + 1) / 20}
-            for arm in recipes.READERS for seed in seeds for i in range(20)
+            {"arm": arm, "seed": seed, "reference": reference, "order": "leave_one_out", "words": i % 3,
+             "p": (i + 1) / 20}
+            for arm in recipes.READERS for seed in seeds for reference in measuring.REFERENCES for i in range(20)
         ),
     }  # fmt: skip
 
@@ -189,8 +191,8 @@ def test_models_of_a_few_steps_are_measured(monkeypatch, tmp_path):
     rows, points = measuring.attributed(reader, True, n=3)
     assert {row["explanation"] for row in rows} == set(METHODS)
     assert len(points) == 6 * 11
-    known = measuring.tested(reader, True, n=84)
-    assert len(known) == 2 * 42 and all(0 < row["p"] <= 1 for row in known)
+    known = measuring.tested(reader, n=84)
+    assert len(known) == 2 * 2 * 42 and all(0 < row["p"] <= 1 for row in known)
     explainer = dataclasses.replace(recipes.EXPLAINERS["constant"], name="tiny-explainer", **small)
     spoken = measuring.explained(study.trained(explainer, 0), n=3)
     assert [row["kind"] for row in spoken] == list(measuring.WRITTEN)

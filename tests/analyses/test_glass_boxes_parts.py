@@ -171,8 +171,9 @@ def test_the_circuit_leaves_out_what_a_planted_model_does_not_use():
         model.blocks[0].attn.W_O[0, 3, 1] = 1
         model.W_U[1, yes], model.W_U[1, no] = 5, -5
         model.blocks[0].mlp.W_in[5, :] = 1
-    found = circuit.circuit(model, shown(64))
+    found = circuit.circuit(model, shown(64), shown(64))
     assert found.agreement >= circuit.AGREES
+    assert found.on_fresh == found.agreement
     # Those of sunny and shady; and channel 2 only if it were kept.
     assert found.edges == 2 + 1 + 1 + 2
     assert found.nodes <= 8

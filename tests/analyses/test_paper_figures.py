@@ -116,6 +116,12 @@ def test_captions_hold_numbers_and_verdict_as_latex(found, results):
     assert len(lines) == 3
 
 
+def test_a_sign_that_latex_would_not_print_is_refused():
+    assert paper_figures.tex("w ∝ β²") == r"w $\propto$ $\beta$$^2$"
+    with pytest.raises(InputError, match="☃"):
+        paper_figures.tex("a ☃ in a caption")
+
+
 def test_a_figure_that_an_older_run_left_is_not_collected(found, results):
     (results / "good" / "older.pdf").write_bytes((results / "good" / "good.pdf").read_bytes())
     assert not [path for path in paper_figures.collect(found, results, results / "paper") if "older" in path]

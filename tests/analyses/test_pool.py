@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from analyses import _models as models
+from analyses._arms import compare_arms
+from analyses._faithful_models.recipes import READERS
 from analyses._pool import spread
 from analyses.echo import rewarded, start
 from mechdecouple.zoo import store
@@ -42,6 +44,17 @@ def test_models_are_trained_after_those_they_start_from(monkeypatch, tmp_path):
     assert store.read(second, 0, models.directory()) is not None
     models.train_all([(second, 0), (first, 0)], progress=False)
     assert {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "studies").glob("*.safetensors")} == kept
+
+
+def test_arms_of_several_seeds_are_compared_in_their_order(monkeypatch, tmp_path):
+    monkeypatch.setenv("MECHDECOUPLE_CACHE", str(tmp_path / "zoo"))
+    recipe = dataclasses.replace(READERS["plain"], name="tiny", steps=2, batch_size=4)
+    pairs = [(models.trained(recipe, seed), models.trained(recipe, 2)) for seed in (1, 0)]
+    found = compare_arms(pairs, recipe.task(64), progress=False, families=())
+    assert [own.a for own in found.comparisons] == ["tiny@1", "tiny@0"]
+    assert list(found.gates()["seed"]) == [0, 1]
+    alone = compare_arms(pairs[1:], recipe.task(64), progress=False, families=())
+    assert alone.gates()["difference"][0] == found.gates()["difference"][1]
 
 
 def _later(seconds, value):

@@ -158,11 +158,9 @@ class Equal(Arms):
         return study.Criterion(group="gate", name=words, value=1.0, expected=1.0)
 
 
-@pytest.mark.parametrize(
-    ("gap", "control", "met"), [(0.2, 0.0, 3), (0.05, 0.0, 2), (0.2, 0.1, 2), (0.2, -0.1, 2), (-0.2, 0.3, 1)]
-)
-def test_criteria_are_met_and_missed(gap, control, met):
-    assert sum(c.met for c in study.criteria(table(gap, control), Equal(()))) == met
+@pytest.mark.parametrize(("gap", "met"), [(0.2, 2), (0.05, 1), (-0.2, 1)])
+def test_criteria_are_met_and_missed(gap, met):
+    assert sum(c.met for c in study.criteria(table(gap, 0.0), Equal(()))) == met
 
 
 @pytest.mark.parametrize(("evolved", "trained", "control", "met"), [(0.9, 0.63, 0.92, 3), (0.8, 0.7, 0.6, 0)])

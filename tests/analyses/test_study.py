@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses._study import Criterion, Result, arguments
+from analyses._study import Criterion, Result, arguments, seed_interval
 from mechdecouple.errors import InputError
 from mechdecouple.report.style import new_figure
 
@@ -77,8 +77,19 @@ def test_a_share_of_seeds_has_the_exact_binomial_interval():
     every = Criterion.over_seeds("g", "n", [True, True, True], 1.0)
     assert (every.value, every.high) == (1.0, 1.0)
     assert every.low == pytest.approx(0.025 ** (1 / 3))
-    some = Criterion.over_seeds("g", "n", [1, 0, 1], 1.0)
+    some = Criterion.over_seeds("g", "n", np.array([1, 0, 1]) > 0, 1.0)
     assert 0 < some.low < 2 / 3 < some.high < 1
+
+
+def test_a_measure_that_is_0_in_every_seed_is_no_share_of_seeds():
+    found = Criterion.over_seeds("g", "n", [0.0, 0.0, 0.0], 0.02, "at most")
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_an_interval_ends_at_what_is_possible():
+    # t(.975, 2) = 4.302653, standard error .1 / sqrt(3)
+    assert seed_interval([0.8, 0.9, 1.0], 0.0, 1.0) == pytest.approx((0.9, 0.9 - 4.302653 * 0.1 / 3**0.5, 1.0))
+    assert seed_interval([0.8, 0.9, 1.0])[2] == pytest.approx(0.9 + 4.302653 * 0.1 / 3**0.5)
 
 
 def test_a_criterion_over_seeds_has_students_interval():

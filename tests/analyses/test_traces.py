@@ -58,6 +58,12 @@ def test_no_training_asks_about_the_pairs_of_times_that_are_tested():
     seen, unseen = world.draw(2000, np.random.default_rng(0)), made.tested()
     assert not set(zip(seen.asked, seen.used, strict=True)) & set(zip(unseen.asked, unseen.used, strict=True))
     assert np.bincount(seen.kind, minlength=4) / 2000 == pytest.approx(np.full(4, 0.25), abs=0.05)
+    pairs, often = np.unique(world.groups_of(unseen), return_counts=True)
+    assert set(often) <= {len(unseen) // len(pairs), len(unseen) // len(pairs) + 1}
+    # Every pair held out of which some context asks.
+    times, questions = world.contexts()
+    every = {(asked, times[context, line]) for context, asked, line in questions.tolist()}
+    assert len(pairs) == sum(bool(world.held_out()[pair]) for pair in every)
 
 
 def test_right_traces_are_right_and_wrong_ones_are_legible_and_wrong_in_both_steps():
@@ -168,7 +174,8 @@ def test_answers_are_named_by_how_near_their_stay_is():
 
 def table(gap, size):
     return pd.DataFrame([
-        {"arm": arm, "seed": seed, "traces": "likeliest", "accuracy": 0.7 + gap * (arm == "wrong"), "phi": -size}
+        {"arm": arm, "seed": seed, "traces": "likeliest", "accuracy": 0.7 + gap * (arm == "wrong"), "phi": -size,
+         "phi_most": 0.3}
         for arm in study.ARMS for seed in range(3)
     ])  # fmt: skip
 
@@ -191,7 +198,7 @@ def test_a_few_steps_from_training_to_figure_and_rating_sheet(monkeypatch, tmp_p
     monkeypatch.setenv("MECHDECOUPLE_CACHE", str(tmp_path / "zoo"))
     start = Start("tiny-start", "", steps=4, batch_size=16)
     tuned = {a: Tuned(f"tiny-{a}", "", start=start, arm=a, steps=2, batch_size=16, items=40) for a in study.ARMS}
-    of = world.draw(80, np.random.default_rng(5), unseen=True)
+    of = world.draw_unseen(80, np.random.default_rng(5))
     monkeypatch.setattr(study, "_START", start)
     monkeypatch.setattr(study, "TUNED", tuned)
     monkeypatch.setattr(study, "GROWN", dataclasses.replace(start, name="tiny-grown", traced=True))
@@ -214,7 +221,7 @@ def test_a_few_steps_from_training_to_figure_and_rating_sheet(monkeypatch, tmp_p
 
 
 def test_the_comparison_reads_answers_behind_the_models_own_trace():
-    of = world.draw(40, np.random.default_rng(6), unseen=True)
+    of = world.draw_unseen(40, np.random.default_rng(6))
     model = Start("tiny", "", steps=3, batch_size=8).train(1, progress=False)
     model.unembed.b_U.data[world.vocabulary()["same"]] += 9.0
     answers = read(Writer(model, name="w"), world.task_of(of)).answer_text

@@ -54,6 +54,10 @@ def test_words_of_other_items_look_known_and_a_strange_one_does_not(words):
     # a model that has seen such masks in training knows them
     seen = unlike(strange, [masked], trained_ratio=1.0)
     assert seen.rate.value[0] < 0.3
+    # beside known items that are all masked, whole ones look unlike
+    among_masked = unlike(strange, [strange.nothing], trained_ratio=1.0, untouched=0.0)
+    among_both = unlike(strange, [strange.nothing], trained_ratio=1.0)
+    assert among_masked.rate.value[0] > among_both.rate.value[0] + 0.1
     assert len(other.tested) == 160 and other.p.shape == (2, 160)
 
 

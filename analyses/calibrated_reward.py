@@ -59,8 +59,8 @@ NOTES = (
     "The bound of written confidence, .02 ± .02, is the prototype's with a tolerance of this study's own. The model of "
     "the Brier term is trained for 400 steps and that of the binary reward for 200: it has a confidence to learn too, "
     "and what the two arms differ in inside is not the reward's doing alone.",
-    "A model trained by reward leaves levels of confidence unused: one of the three writes 60% and 70% alone, and is "
-    "less sure than it may be (ECE .06, the others .01 and .03).",
+    "A model trained by reward leaves levels of confidence unused: of seeds 0 to 2 one writes 60% and 70% alone, and "
+    "is less sure than it may be (ECE .06, the others .01 and .03).",
 )
 POSITION, READ_AT, SEEDS, PEOPLE = "position_statement", RESIDUALS[1:], 3, 20
 """Where structure is read, and how many people's answers to a statement confidence is judged by."""

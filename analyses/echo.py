@@ -70,8 +70,9 @@ NOTES = (
     "With 32 people a guess among all is right once in 64 tries in .87 of cases, and a fifth of the questions asked "
     "cannot be known: the column pass_64_told is of the others. What falls with pass@64 is in part such luck. With few "
     "tries (k of 1 and 4) more questions are answered than before: that is what the reward is for.",
-    "Which format wins is no law: one of the three narrow models had hardly learnt the steps (begun, right in .16 of "
-    "completions, in the others .60 and .91), and came to write the plain one, the commonest of the corpus (.62).",
+    "Which format wins is no law: one of the narrow models of seeds 0 to 2 had hardly learnt the steps (begun, right "
+    "in .16 of completions, in the others .60 and .91), and came to write the plain one, the commonest of the corpus "
+    "(.62).",
 )
 WIDTHS, BETAS, KS, DRAWS, SEEDS = (48, 64), (0.02, 0.1, 0.3), (1, 4, 16, 64), 64, 3
 LAST = f"blocks.{LAYERS - 1}.hook_resid_post"

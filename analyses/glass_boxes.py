@@ -77,7 +77,7 @@ NOTES = (
     "A part of the smaller circuit is given by construction: with an eighth of the weights, the same nodes have about "
     "an eighth of the edges; the rest is fewer nodes. A dense transformer of width 16, of fewer weights, has a smaller "
     "circuit than that, at an accuracy lower by .01; a sparse one with as few weights has a smaller one still (both "
-    "are in the caption). One of width 8 is no more accurate than a tree in two of three seeds. "
+    "are in the caption). One of width 8 is no more accurate than a tree in two of seeds 0 to 2. "
     "Large weights of the wide dense model, kept without training on, do not give its answers: it needs most of them.",
     "Unlike 2511.13653: one layer, no activation sparsity, weights taken away evenly in their logarithm over .6 of the "
     "training (there linearly over half of it), no fewest weights a neuron, nodes removed by their estimated effect "

@@ -1,4 +1,4 @@
-"""Figures in the widths of venues: laid out anew for each, letters in the same size."""
+"""Figures in the widths of venues: laid out anew for each, letters as much smaller as the figure is narrower."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mechdecouple.errors import InputError
 from mechdecouple.report.style import COLUMN, PAGE, save_pdf, styled
@@ -20,13 +21,18 @@ def save_for_venues(figure: Figure, name: str, directory: Path) -> None:
     The figure is left as it was, but for where its layout put things.
     """
     width, height = figure.get_size_inches()
+    letters = {text: text.get_fontsize() for text in figure.findobj(Text)}
     for venue, widths in VENUES.items():
         fitted = next((new for own, new in widths.items() if abs(own - width) < 1e-9), width)
         (directory / venue).mkdir(parents=True, exist_ok=True)
         figure.set_size_inches(fitted, height)
+        for text, size in letters.items():
+            text.set_fontsize(size * fitted / width)
         with styled():
             save_pdf(figure, directory / venue / f"{name}.pdf")
     figure.set_size_inches(width, height)
+    for text, size in letters.items():
+        text.set_fontsize(size)
 
 
 def check_pdf(path: Path) -> float:

@@ -24,6 +24,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analyses._arms import Arms, comparing
@@ -191,7 +192,8 @@ def caption(tables: dict[str, pd.DataFrame]) -> str:
     """What the figure shows, with its numbers."""
 
     def told(table: str, name: str, digits: int = 2, **at: Any) -> str:
-        value, low, high = seed_interval(column(where(tables[table], **at), name))
+        shares = (-np.inf, np.inf) if name in ("racu", "encoded") else (0, 1)
+        value, low, high = seed_interval(column(where(tables[table], **at), name), *shares)
         return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
     def racu(name: str) -> str:

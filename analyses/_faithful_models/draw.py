@@ -77,20 +77,23 @@ def _dots(ax: Axes, table: pd.DataFrame, name: str, label: str) -> None:
 
 
 def _known(ax: Axes, known: pd.DataFrame) -> None:
-    """Share of reviews that are masked at all with a smaller p, one line a seed."""
-    for arm, reference, line in (("masked", "masked", "-"), ("plain", "masked", "-."), ("plain", "whole", "--")):
+    """Share of reviews that are masked at all with a smaller p, one line a seed, beside masked ones or whole ones."""
+    looks = {
+        ("masked", "masked"): ("-", "masked"), ("plain", "masked"): ("-.", "plain"),
+        ("plain", "whole"): ("--", "plain,\nto whole"),
+    }  # fmt: skip
+    for (arm, reference), (line, label) in looks.items():
         own = where(known, arm=arm, reference=reference, order="leave_one_out")
         own = own.iloc[np.flatnonzero(column(own, "words") > 0)]
         for i, seed in enumerate(np.unique(column(own, "seed"))):
             p = np.sort(column(where(own, seed=seed), "p"))
             ax.step([0, *p, 1], [0, *(np.arange(len(p)) + 1) / len(p), 1], where="post", color=SHADES[arm][0],
-                    linewidth=0.8, linestyle=line,
-                    label=f"{arm}, beside {reference}" if i == 0 else None)  # fmt: skip
+                    linewidth=0.8, linestyle=line, label=label if i == 0 else None)  # fmt: skip
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":", label="uniform")
     ax.set_xlabel("p of masked reviews (MaSF)")
     ax.set_ylabel("share of reviews below")
-    ax.set_title("(d) masked reviews beside known ones")
-    ax.legend(loc="lower right", labelspacing=0.2)
+    ax.set_title("(d) masked beside known")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelspacing=0.3, handlelength=1.4).set_in_layout(False)
 
 
 def _selectors(ax: Axes, table: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from analyses import paper_figures
 from analyses._study import Criterion, Result, Study
-from analyses._venues import check_pdf, save_for_venues
+from analyses._venues import VENUES, check_pdf, save_for_venues
 from mechdecouple.errors import InputError
 from mechdecouple.report.style import COLUMN, PAGE, Drawing, new_figure, save_pdf
 
@@ -93,16 +93,27 @@ def test_type_3_fonts_are_refused(tmp_path):
         check_pdf(path)
 
 
-def test_a_figure_is_laid_out_anew_and_keeps_its_size(tmp_path):
+def test_letters_are_as_much_smaller_as_a_figure_is_narrower_so_that_none_is_cut(tmp_path, monkeypatch):
     figure = drawn()
+    ax = figure.axes[0]
+    ax.set_title("a title that fills nearly the whole width of the page from one end to the other", size=8)
+    figure.canvas.draw()
+    assert figure.bbox.x1 > ax.title.get_window_extent().x1 > 0.75 * figure.bbox.x1
+    found = {}
+
+    def look(drawing, path):
+        drawing.canvas.draw()
+        inside = ax.title.get_window_extent().x1 <= drawing.bbox.x1
+        found[path.parent.name] = (drawing.get_size_inches()[0], ax.title.get_fontsize(), inside)
+
+    size = ax.title.get_fontsize()
+    monkeypatch.setattr("analyses._venues.save_pdf", look)
     save_for_venues(figure, "f", tmp_path)
-    assert tuple(figure.get_size_inches()) == (PAGE, 2.0)
-    # The letters keep their size, so the axes take a smaller share of a narrower figure.
-    figure.savefig(tmp_path / "own.pdf")
-    own = figure.axes[0].get_position().width
-    figure.set_size_inches(3.25, 2.0)
-    figure.savefig(tmp_path / "narrow.pdf")
-    assert figure.axes[0].get_position().width < own - 0.01
+    for venue, (width, letters, inside) in found.items():
+        assert width == VENUES[venue][PAGE]
+        assert letters == pytest.approx(size * width / PAGE)
+        assert inside
+    assert (ax.title.get_fontsize(), *figure.get_size_inches()) == (size, PAGE, 2.0)
 
 
 def test_captions_hold_numbers_and_verdict_as_latex(found, results):

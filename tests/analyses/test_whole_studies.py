@@ -7,7 +7,7 @@ from analyses._study import perform
 
 FOUND = {
     "same_output": "partly", "indifference": "reproduced", "traces": "partly", "utility_weights": "partly",
-    "calibrated_reward": "reproduced", "echo": "reproduced", "faithful_models": "reproduced",
+    "calibrated_reward": "partly", "echo": "reproduced", "faithful_models": "reproduced",
     "glass_boxes": "reproduced",
 }  # fmt: skip
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -34,10 +35,15 @@ def spread(jobs: Sequence[Callable[[], T]], **shown: Any) -> list[T]:
         return list(bar(pool.map(_call, jobs), **shown))
 
 
-def workers() -> ProcessPoolExecutor:
-    """Two processes of one thread, or one where there is one core."""
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Two processes of one thread, or one where there is one core; after an error what waits is not begun any more."""
     context, n = multiprocessing.get_context("spawn"), min(2, os.cpu_count() or 1)
-    return ProcessPoolExecutor(n, context, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(n, context, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _call(job: Callable[[], T]) -> T:

@@ -104,16 +104,15 @@ def run(seeds: int = SEEDS, full: bool = False, progress: bool = True) -> Result
     ends = compare_arms(
         zip(models["Brier reward"], models["cross-entropy"], strict=True), task, progress=progress, families=()
     )
+    gated = {**arms, "Brier reward against cross-entropy": ends}
     shown = pd.concat([inside(own).assign(arms=name) for name, own in arms.items()], ignore_index=True)
     return Result(
         name="calibrated_reward", claim=CLAIM, source=SOURCE, full=full, notes=NOTES,
-        criteria=tuple(criteria(table, {**arms, "Brier reward against cross-entropy": ends})),
+        criteria=tuple(criteria(table, gated)),
         tables={
             "confidences": table, "curves": curves, "inside": shown,
             "compared": pd.concat([own.frame.assign(arms=name) for name, own in arms.items()], ignore_index=True),
-            "gates": pd.concat(
-                [own.gates().assign(arms=name) for name, own in {**arms, "ends": ends}.items()], ignore_index=True
-            ),
+            "gates": pd.concat([own.gates().assign(arms=name) for name, own in gated.items()], ignore_index=True),
         },
         figures={"calibrated_reward": draw(table, curves), "inside": draw_inside(shown)},
         captions={"calibrated_reward": caption(table), "inside": caption_inside(shown)},

@@ -70,7 +70,7 @@ NOTES = (
     "show: re-weighting won on both. With a tenth of the signs wrong, both arms said yes to everything.",
     "A head fitted anew tells how much of the lost accuracy is lost inside, and how much in the answers alone: of six "
     "kinds the greater part is lost in the answers (the columns refitted and accuracy), so that less is represented by "
-    "a point or two only; asked whether a thing is urgent, more is.",
+    "a point or two only; asked whether a thing is urgent, more is lost inside.",
     "Effective rank is no measure of what is represented: it rises while less can be read.",
     "The length of 300 steps was chosen on one run of a smaller model with fresh things in every batch. The same model "
     "on 1500 or 4000 things seen again and again had the same order of weighted losses, but the weighted one ranked "

@@ -180,6 +180,16 @@ def test_the_circuit_leaves_out_what_a_planted_model_does_not_use():
     assert circuit.weights_needed(model, shown(64)) >= 4
 
 
+def test_a_circuit_is_judged_on_fresh_items_too(small):
+    _, model = small
+    # Of one item a circuit gives the answer or does not; over items, the mean of that.
+    items = shown(64)
+    each = [circuit.circuit(model, items, item[None], agrees=0.8) for item in items[:8]]
+    assert {found.on_fresh for found in each} <= {0.0, 1.0}
+    assert 0.8 <= each[0].agreement < 1
+    assert circuit.circuit(model, items, items[:8], agrees=0.8).on_fresh == sum(found.on_fresh for found in each) / 8
+
+
 def test_pruning_leaves_the_model_as_it_was(small):
     _, model = small
     before = [w.detach().clone() for _, w in readers.weights(model)]

@@ -10,7 +10,7 @@ import torch
 from analyses import _models as models
 from analyses._arms import compare_arms
 from analyses._faithful_models.recipes import READERS
-from analyses._pool import spread
+from analyses._pool import spread, workers
 from analyses.echo import rewarded, start
 from mechdecouple.zoo import store
 
@@ -31,6 +31,14 @@ def test_jobs_run_in_other_processes_of_one_thread_and_a_single_one_here():
 def test_what_a_job_raises_is_raised(n):
     with pytest.raises(ZeroDivisionError):
         spread([partial(operator.truediv, 1, 0)] * n)
+
+
+def test_after_an_error_what_waits_is_not_begun(tmp_path):
+    with pytest.raises(ZeroDivisionError), workers() as pool:
+        for i in range(12):
+            pool.submit(_touched, 0.2, tmp_path / str(i))
+        _ = 1 / 0
+    assert len(list(tmp_path.iterdir())) < 12
 
 
 def test_models_are_trained_after_those_they_start_from(monkeypatch, tmp_path):
@@ -55,6 +63,11 @@ def test_arms_of_several_seeds_are_compared_in_their_order(monkeypatch, tmp_path
     assert list(found.gates()["seed"]) == [0, 1]
     alone = compare_arms(pairs[1:], recipe.task(64), progress=False, families=())
     assert alone.gates()["difference"][0] == found.gates()["difference"][1]
+
+
+def _touched(seconds, path):
+    time.sleep(seconds)
+    path.touch()
 
 
 def _later(seconds, value):

@@ -182,6 +182,10 @@ def test_the_circuit_leaves_out_what_a_planted_model_does_not_use():
 
 def test_a_circuit_is_judged_on_fresh_items_too(small):
     _, model = small
+    source = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _, weight in readers.weights(model):
+            weight.normal_(generator=source)
     # Of one item a circuit gives the answer or does not; over items, the mean of that.
     items = shown(64)
     each = [circuit.circuit(model, items, item[None], agrees=0.8) for item in items[:8]]
